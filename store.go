@@ -1,0 +1,189 @@
+package keybearer
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps scopes, credentials, callers and operators. Implementations are safe for concurrent use.
+//
+// Reads return records that may be shared: callers must not modify them. A record that is not there is a
+// [NotFound] error; a store that cannot answer gives [StoreUnavailable]. Both may wrap a cause. Times
+// are stored to the microsecond, in UTC.
+//
+// Tombstones (DeletedAt set) are records like any other and are returned; who calls decides what they mean.
+type Store interface {
+	// Scope returns the scope with that id or name. A name finds the live scope or its tombstone.
+	Scope(ctx context.Context, idOrName string) (*Scope, error)
+	// Scopes returns a page of scopes in order of name.
+	Scopes(ctx context.Context, q Query) (Page[*Scope], error)
+
+	// Credential returns the credential with that id or name in the scope with that id or name. The match is exact:
+	// an id of another scope is not found.
+	Credential(ctx context.Context, ref Ref) (*Credential, error)
+	// Credentials returns a page of credentials in order of scope name, then name.
+	Credentials(ctx context.Context, q Query) (Page[*Credential], error)
+	// CountCredentials returns how many credentials of the scope are live and how many are tombstones.
+	CountCredentials(ctx context.Context, scopeID string) (live, deleted int, err error)
+
+	// Caller returns the caller with that id or name; CallerByToken the one that has the token.
+	Caller(ctx context.Context, idOrName string) (*Caller, error)
+	CallerByToken(ctx context.Context, hash TokenHash) (*Caller, error)
+	// Callers returns a page of callers in order of name.
+	Callers(ctx context.Context, q Query) (Page[*Caller], error)
+
+	// Operator returns the operator with that id or name; OperatorByToken the one that has the token.
+	Operator(ctx context.Context, idOrName string) (*Operator, error)
+	OperatorByToken(ctx context.Context, hash TokenHash) (*Operator, error)
+	// Operators returns a page of operators in order of name.
+	Operators(ctx context.Context, q Query) (Page[*Operator], error)
+
+	// Commit applies all writes and keeps all events, or nothing. It returns the sequence number of the commit,
+	// which is also the new Revision of every record written; the records passed in are not modified.
+	// Once it has returned nil the change survives a crash of the process or the machine, and every function
+	// registered with Watch through this Store has been told of it.
+	//
+	// Errors: [Stale] when a record's Revision is not the stored one; [AlreadyExists] when Revision is 0 and the id or
+	// name (in its scope) or a token's hash is taken; [NotFound] when a record to change or delete is gone;
+	// [StoreUnavailable] otherwise. After StoreUnavailable the commit may or may not have happened.
+	Commit(ctx context.Context, b Batch) (seq uint64, err error)
+
+	// Events returns, in order of commit, up to limit events that were committed and not yet marked as
+	// delivered to the audit log; Delivered marks them. Together they make an outbox: a change and its audit line
+	// are kept or lost as one.
+	Events(ctx context.Context, limit int) ([]PendingEvent, error)
+	Delivered(ctx context.Context, seqs ...uint64) error
+
+	// Sequence returns the sequence number of the last commit.
+	Sequence(ctx context.Context) (uint64, error)
+	// Changes returns up to limit changes with a sequence number above after, in order. A [Stale] error says that
+	// the feed no longer reaches back so far: whoever follows it must forget all that it knows.
+	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
+	// Watch registers fn to be called with each committed change, in order of sequence, one call at a time. For a commit made
+	// through this Store it is called before Commit returns; for others' as soon as the store learns of them.
+	// fn must be quick and must not call the Store. stop unregisters it.
+	Watch(fn func([]Change)) (stop func())
+
+	// Close releases what the store holds. No other method may be called after it or while it runs.
+	Close() error
+}
+
+// Batch is what one commit does.
+type Batch struct {
+	Writes []Write
+	Events []Event // audit events of kind change; see Store.Events
+}
+
+// Write puts or deletes one record: exactly one of the pointers is set. The record's Revision must be the stored
+// one; 0 creates it. Delete removes the row for good (a tombstone is a put with DeletedAt).
+type Write struct {
+	Scope      *Scope
+	Credential *Credential
+	Caller     *Caller
+	Operator   *Operator
+	Delete     bool
+}
+
+// PendingEvent is an event of a commit that the audit log may not have yet.
+type PendingEvent struct {
+	Seq   uint64 // identifies it for Delivered; unique, not the commit's sequence number
+	Event Event
+}
+
+// RecordKind says which table a change concerns.
+type RecordKind string
+
+// The kinds of record.
+const (
+	ScopeRecord      RecordKind = "scope"
+	CredentialRecord RecordKind = "credential"
+	CallerRecord     RecordKind = "caller"
+	OperatorRecord   RecordKind = "operator"
+)
+
+// Change says that a record was written or deleted. Consumers drop what they know of it and read it again.
+type Change struct {
+	Seq     uint64
+	Kind    RecordKind
+	ID      string
+	ScopeID string // of a credential
+}
+
+// Query selects and pages records. Fields that do not apply to a kind of record are ignored. The zero value
+// selects the first page of all that is not deleted.
+type Query struct {
+	ScopeID string  // credentials of this scope
+	Text    string  // case-insensitive part of name, description or, for credentials, a rule's host
+	Kind    Kind    // credentials of this kind
+	Subject Subject // credentials that have a grant for it
+	Deleted bool    // include tombstones
+	AfterID string  // credentials only: order by id instead, start behind this id ("0" for the first); ignores Cursor
+	Cursor  string  // Page.Next of the page before; opaque
+	Limit   int     // 0: 100; at most 1000
+}
+
+// Page is one page of a listing.
+type Page[T any] struct {
+	Items []T
+	Next  string // cursor of the next page; "" on the last
+}
+
+// Ledger keeps who used which credential, for where, and when. It is derived from the audit log and can be
+// rebuilt from it. A Store may implement it; implementations are safe for concurrent use.
+type Ledger interface {
+	// RecordUses adds uses and moves the checkpoint in one transaction, so that after a crash the audit log
+	// is read again from the checkpoint and nothing counts twice.
+	RecordUses(ctx context.Context, uses []UseRecord, checkpoint Checkpoint) error
+	// Checkpoint returns the position up to which uses were recorded; zero before the first.
+	Checkpoint(ctx context.Context) (Checkpoint, error)
+	// Usage returns what is known of the use of each of these credentials; those never used are absent.
+	Usage(ctx context.Context, credentialIDs ...string) (map[string]Usage, error)
+	// UsageHours returns hourly buckets of a credential ("" for all together) since a time, oldest first; hours without use are left out.
+	UsageHours(ctx context.Context, credentialID string, since time.Time) ([]UsageHour, error)
+}
+
+// Checkpoint is a position in an audit log.
+type Checkpoint struct {
+	File   string // identifies the file across renames
+	Offset int64  // bytes
+}
+
+// UseRecord is one finished use or refusal of a known credential.
+type UseRecord struct {
+	CredentialID string
+	Caller       string // name
+	User         string // acting user, may be empty
+	Host         string // host:port of the destination
+	Status       int    // the destination's; 0 when there was none
+	Code         Code   // empty for a use that reached the destination
+	Refused      bool
+	At           time.Time
+}
+
+// Usage is the summary for one credential.
+type Usage struct {
+	Count      uint64 // uses, refusals not included
+	Refused    uint64
+	LastAt     time.Time
+	LastCaller string
+	LastUser   string
+	LastHost   string
+	LastStatus int
+	Callers    []CallerUsage // by last use, newest first, at most 20
+}
+
+// CallerUsage is the last use by one caller.
+type CallerUsage struct {
+	Caller string
+	Count  uint64
+	LastAt time.Time
+	Host   string // of the last use
+}
+
+// UsageHour counts one hour.
+type UsageHour struct {
+	Hour    time.Time // start, UTC
+	Uses    uint64
+	Refused uint64
+	Failed  uint64 // uses whose outcome had a code or a destination status of 500 or more
+}
