@@ -1,0 +1,35 @@
+# Keybearer. `make` alone lists the targets.
+# Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench fmt setup clean
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X github.com/caddyserver/caddy/v2.CustomBinaryName=keybearer -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static binary bin/keybearer
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/keybearer ./cmd/keybearer
+
+demo: ## see it work: a server, a destination, an app, the refusals and the audit lines
+	CGO_ENABLED=0 go run ./cmd/keybearer demo
+
+test: ## run all tests; installs what is missing (apt, npm, go) and says so
+	@test/run test
+
+check: ## formatting, vet, staticcheck, race tests of all that does not import Caddy
+	@test/run check
+
+bench: ## CPU per request and latency beside stock Caddy, nginx and HAProxy; options in BENCH="-rounds 9"
+	@test/run bench $(BENCH)
+
+fmt: ## format all Go files
+	@test/run fmt
+
+setup: ## only install what the tests need
+	@test/setup
+
+clean: ## remove what make built
+	rm -rf bin
