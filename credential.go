@@ -61,6 +61,7 @@ type Credential struct {
 	Grants      []Grant   `json:"grants"`                 // sorted by subject, one for each
 	Current     Version   `json:"current"`                // Current.Terms are the terms in force
 	Previous    *Version  `json:"previous,omitempty"`     // kept sealed for rollback
+	LastVersion uint64    `json:"last_version"`           // highest version number ever given; Current has a lower one after a rollback
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	DeletedAt   time.Time `json:"deleted_at,omitzero"` // tombstone: refuses at once, restorable until purged
