@@ -1,0 +1,63 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io/fs"
+	"iter"
+	"net/http"
+	"net/url"
+
+	"github.com/keybearer/keybearer"
+)
+
+var errPermission = fs.ErrPermission
+
+func (q AuditQuery) values() url.Values {
+	v := url.Values{}
+	for name, value := range map[string]string{
+		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "event": string(q.Kind), "code": string(q.Code),
+	} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if q.Limit != 0 {
+		v.Set("limit", limitValue(q.Limit))
+	}
+	if q.Follow {
+		v.Set("follow", "true")
+	}
+	return v
+}
+
+// Audit yields events of the audit log, oldest first, and with Follow goes on until the context ends. An error ends it.
+func (c *Client) Audit(ctx context.Context, q AuditQuery) iter.Seq2[keybearer.Event, error] {
+	return func(yield func(keybearer.Event, error) bool) {
+		res, err := c.send(ctx, http.MethodGet, path("audit"), q.values(), nil, "application/jsonl")
+		if err != nil {
+			yield(keybearer.Event{}, err)
+			return
+		}
+		defer res.Body.Close()
+		lines := bufio.NewScanner(res.Body)
+		lines.Buffer(make([]byte, 0, 4096), 1<<20)
+		for lines.Scan() {
+			if len(lines.Bytes()) == 0 {
+				continue // keeps the connection alive
+			}
+			var e keybearer.Event
+			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+				yield(e, c.unreachable(err))
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil && ctx.Err() == nil {
+			yield(keybearer.Event{}, c.unreachable(err))
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
+
+// Credentials lists the credentials of a scope, or of [AllScopes], that the actor may see.
+func (c *Client) Credentials(ctx context.Context, scope string, q ListQuery) (Page[Credential], error) {
+	return call[Page[Credential]](ctx, c, http.MethodGet, path("scopes", scope, "credentials"), q.values(), nil)
+}
+
+// Credential shows one.
+func (c *Client) Credential(ctx context.Context, ref keybearer.Ref) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodGet, credentialPath(ref), nil, nil)
+}
+
+// CreateCredential makes a credential in a scope that has a key.
+func (c *Client) CreateCredential(ctx context.Context, scope string, n NewCredential) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodPost, path("scopes", scope, "credentials"), nil, n)
+}
+
+// EditCredential changes a credential.
+func (c *Client) EditCredential(ctx context.Context, ref keybearer.Ref, p CredentialPatch) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodPatch, credentialPath(ref), nil, p)
+}
+
+// SetSecret replaces the secret; the terms stay.
+func (c *Client) SetSecret(ctx context.Context, ref keybearer.Ref, s SecretInput) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodPut, credentialPath(ref, "secret"), nil, s)
+}
+
+func (c *Client) verb(ctx context.Context, ref keybearer.Ref, verb string) (Credential, error) {
+	ref.Name += ":" + verb
+	return call[Credential](ctx, c, http.MethodPost, credentialPath(ref), nil, nil)
+}
+
+// DisableCredential refuses every use from now on.
+func (c *Client) DisableCredential(ctx context.Context, ref keybearer.Ref) (Credential, error) {
+	return c.verb(ctx, ref, "disable")
+}
+
+// EnableCredential takes back a disable.
+func (c *Client) EnableCredential(ctx context.Context, ref keybearer.Ref) (Credential, error) {
+	return c.verb(ctx, ref, "enable")
+}
+
+// RollbackCredential goes back to the previous secret and its terms.
+func (c *Client) RollbackCredential(ctx context.Context, ref keybearer.Ref) (Credential, error) {
+	return c.verb(ctx, ref, "rollback")
+}
+
+// RestoreCredential brings a deleted credential back.
+func (c *Client) RestoreCredential(ctx context.Context, ref keybearer.Ref) (Credential, error) {
+	return c.verb(ctx, ref, "restore")
+}
+
+// DeleteCredential refuses every use from now on; the credential can be restored until Credential.RestorableTo. One that was used
+// lately gives [keybearer.RecentlyUsed] without force.
+func (c *Client) DeleteCredential(ctx context.Context, ref keybearer.Ref, force bool) (Credential, error) {
+	var q url.Values
+	if force {
+		q = url.Values{"force": {"true"}}
+	}
+	return call[Credential](ctx, c, http.MethodDelete, credentialPath(ref), q, nil)
+}
+
+// Grants lists the grants of a credential.
+func (c *Client) Grants(ctx context.Context, ref keybearer.Ref) (Page[Grant], error) {
+	return call[Page[Grant]](ctx, c, http.MethodGet, credentialPath(ref, "grants"), nil, nil)
+}
+
+// SetGrant gives the subject exactly that level.
+func (c *Client) SetGrant(ctx context.Context, ref keybearer.Ref, subject keybearer.Subject, level keybearer.Level) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodPut, credentialPath(ref, "grants", string(subject)), nil, GrantLevel{level})
+}
+
+// RemoveGrant takes the subject's grant away; [keybearer.NotFound] when there is none.
+func (c *Client) RemoveGrant(ctx context.Context, ref keybearer.Ref, subject keybearer.Subject) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodDelete, credentialPath(ref, "grants", string(subject)), nil, nil)
+}
+
+// Destinations lists the rules of a credential.
+func (c *Client) Destinations(ctx context.Context, ref keybearer.Ref) (Page[Destination], error) {
+	return call[Page[Destination]](ctx, c, http.MethodGet, credentialPath(ref, "destinations"), nil, nil)
+}
+
+// AddDestinations adds rules. [keybearer.SecretRequired] says that they widen and no secret was given.
+func (c *Client) AddDestinations(ctx context.Context, ref keybearer.Ref, d DestinationChange) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodPost, credentialPath(ref, "destinations"), nil, d)
+}
+
+// ReplaceDestinations puts the rules in the place of all that there are.
+func (c *Client) ReplaceDestinations(ctx context.Context, ref keybearer.Ref, d DestinationChange) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodPut, credentialPath(ref, "destinations"), nil, d)
+}
+
+// RemoveDestination removes the rules whose text is, in canonical form, the given one, whatever their methods.
+func (c *Client) RemoveDestination(ctx context.Context, ref keybearer.Ref, rule string) (Credential, error) {
+	return call[Credential](ctx, c, http.MethodDelete, credentialPath(ref, "destinations"), url.Values{"rule": {rule}}, nil)
+}
+
+// Check tells whether a request would be allowed, and why.
+func (c *Client) Check(ctx context.Context, r CheckRequest) (CheckResult, error) {
+	return call[CheckResult](ctx, c, http.MethodPost, path("check"), nil, r)
+}
+
+// Usage tells how a credential, or with the zero Ref all of them together, were used since a time (zero: 24 hours ago).
+func (c *Client) Usage(ctx context.Context, ref keybearer.Ref, since time.Time) (UsageReport, error) {
+	q := url.Values{}
+	if ref != (keybearer.Ref{}) {
+		q.Set("credential", ref.String())
+	}
+	if !since.IsZero() {
+		q.Set("since", since.UTC().Format(time.RFC3339))
+	}
+	return call[UsageReport](ctx, c, http.MethodGet, path("usage"), q, nil)
+}
+
+func seconds(d time.Duration) *int64 {
+	s := int64(d / time.Second)
+	return &s
+}
+
+func limitValue(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,150 @@
+package admin
+
+import (
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
+
+// Destination is one destination rule: what it admits, which methods, and whether it reaches private networks.
+type Destination struct {
+	Rule    string   `json:"rule"`              // "[scheme://]host[:port][/path]"; answered in canonical form
+	Methods []string `json:"methods,omitempty"` // empty: every method that Keybearer forwards
+	Private bool     `json:"private,omitempty"` // reaches addresses in allow_private, and only those
+	Clear   bool     `json:"clear,omitempty"`   // answered only: the secret is sent without TLS
+}
+
+// Credential as the API shows it: never its secret.
+type Credential struct {
+	ID           string           `json:"id"`
+	Scope        string           `json:"scope"` // name
+	ScopeID      string           `json:"scope_id"`
+	Name         string           `json:"name"`
+	Description  string           `json:"description,omitempty"`
+	Kind         keybearer.Kind   `json:"kind"`
+	Header       string           `json:"header,omitempty"` // kind header
+	Prefix       string           `json:"prefix,omitempty"` // kind header
+	Destinations []Destination    `json:"destinations"`
+	RequireUser  bool             `json:"require_user,omitempty"`
+	WebSocket    bool             `json:"websocket,omitempty"`
+	PassCookies  bool             `json:"pass_cookies,omitempty"`
+	PassTrace    bool             `json:"pass_trace,omitempty"`
+	State        keybearer.State  `json:"state"`
+	ExpiresAt    time.Time        `json:"expires_at,omitzero"`
+	Version      uint64           `json:"version"` // of the secret
+	VersionAt    time.Time        `json:"version_at"`
+	Previous     *PreviousVersion `json:"previous,omitempty"` // what a rollback goes back to
+	Grants       []Grant          `json:"grants,omitempty"`   // shown to those who hold administer and to scope admins
+	Level        keybearer.Level  `json:"level,omitzero"`     // of whoever asked; absent: none
+	Usage        *Usage           `json:"usage,omitempty"`    // absent when nothing is known
+	CreatedAt    time.Time        `json:"created_at"`
+	UpdatedAt    time.Time        `json:"updated_at"`
+	DeletedAt    time.Time        `json:"deleted_at,omitzero"`
+	RestorableTo time.Time        `json:"restorable_to,omitzero"` // of a deleted one
+	Revision     uint64           `json:"revision"`
+}
+
+// Ref returns "<scope>/<name>".
+func (c *Credential) Ref() keybearer.Ref { return keybearer.Ref{Scope: c.Scope, Name: c.Name} }
+
+// PreviousVersion is the secret that a rollback goes back to, and the terms that come with it.
+type PreviousVersion struct {
+	Version      uint64         `json:"version"`
+	Kind         keybearer.Kind `json:"kind"`
+	Header       string         `json:"header,omitempty"`
+	Prefix       string         `json:"prefix,omitempty"`
+	Destinations []Destination  `json:"destinations"`
+	RequireUser  bool           `json:"require_user,omitempty"`
+	WebSocket    bool           `json:"websocket,omitempty"`
+	CreatedAt    time.Time      `json:"created_at"`
+	KeptTo       time.Time      `json:"kept_to"`
+}
+
+// SecretInput is a new secret, and what is special about it.
+type SecretInput struct {
+	Username   Plaintext `json:"username,omitzero"`     // kind basic
+	Secret     Plaintext `json:"secret,omitzero"`       // for kind basic the password
+	KeepBlanks bool      `json:"keep_blanks,omitempty"` // leading or trailing blanks are meant
+}
+
+// NewCredential is what a credential is made from.
+type NewCredential struct {
+	Name        string         `json:"name"`
+	Description string         `json:"description,omitempty"`
+	Kind        keybearer.Kind `json:"kind"`
+	Header      string         `json:"header,omitempty"` // kind header
+	Prefix      string         `json:"prefix,omitempty"` // kind header
+	SecretInput
+	Destinations []Destination `json:"destinations,omitempty"` // none: it refuses everything
+	RequireUser  bool          `json:"require_user,omitempty"`
+	WebSocket    bool          `json:"websocket,omitempty"`
+	PassCookies  bool          `json:"pass_cookies,omitempty"`
+	PassTrace    bool          `json:"pass_trace,omitempty"`
+	ExpiresAt    time.Time     `json:"expires_at,omitzero"`
+}
+
+// CredentialPatch changes a credential; absent fields stay. A change that widens what the secret may be used for, or of the kind,
+// needs the secret in the same patch.
+type CredentialPatch struct {
+	Description *string         `json:"description,omitempty"`
+	Kind        *keybearer.Kind `json:"kind,omitempty"`
+	Header      *string         `json:"header,omitempty"`
+	Prefix      *string         `json:"prefix,omitempty"`
+	RequireUser *bool           `json:"require_user,omitempty"`
+	WebSocket   *bool           `json:"websocket,omitempty"`
+	PassCookies *bool           `json:"pass_cookies,omitempty"`
+	PassTrace   *bool           `json:"pass_trace,omitempty"`
+	ExpiresAt   Expiry          `json:"expires_at,omitzero"`
+	SecretInput
+}
+
+// DestinationChange adds rules to a credential, or takes the place of all that it has. A widening needs the secret.
+type DestinationChange struct {
+	Destinations []Destination `json:"destinations"`
+	SecretInput
+}
+
+// Grant gives a subject a level on a credential.
+type Grant struct {
+	Subject keybearer.Subject `json:"subject"`
+	Level   keybearer.Level   `json:"level"`
+}
+
+// GrantLevel is the level that a grant is set to.
+type GrantLevel struct {
+	Level keybearer.Level `json:"level"`
+}
+
+// Usage of a credential, as far as the audit log has told.
+type Usage struct {
+	Count      uint64        `json:"count"`
+	Refused    uint64        `json:"refused"`
+	LastAt     time.Time     `json:"last_at,omitzero"`
+	LastCaller string        `json:"last_caller,omitempty"`
+	LastUser   string        `json:"last_user,omitempty"`
+	LastHost   string        `json:"last_host,omitempty"`
+	LastStatus int           `json:"last_status,omitempty"`
+	Callers    []CallerUsage `json:"callers,omitempty"` // newest first, at most 20
+}
+
+// CallerUsage is the last use by one caller.
+type CallerUsage struct {
+	Caller string    `json:"caller"`
+	Count  uint64    `json:"count"`
+	LastAt time.Time `json:"last_at"`
+	Host   string    `json:"host"`
+}
+
+// UsageReport is the use of one credential, or of all together, and its hourly counts.
+type UsageReport struct {
+	Usage *Usage      `json:"usage,omitempty"` // absent for all together, and for a credential never used
+	Hours []UsageHour `json:"hours"`           // oldest first; hours without use are left out
+}
+
+// UsageHour counts one hour.
+type UsageHour struct {
+	Hour    time.Time `json:"hour"`
+	Uses    uint64    `json:"uses"`
+	Refused uint64    `json:"refused"`
+	Failed  uint64    `json:"failed"`
+}
