@@ -81,8 +81,12 @@ func IsID(s, prefix string) bool {
 	if !ok || len(rest) != idLength {
 		return false
 	}
-	for i := range len(rest) {
-		if c := rest[i]; (c < 'a' || c > 'z') && (c < '2' || c > '7') {
+	return isBase32(rest)
+}
+
+func isBase32(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '2' || c > '7') {
 			return false
 		}
 	}

@@ -52,7 +52,24 @@ func NewToken(prefix string, now time.Time) (Secret, Token) {
 	return NewSecret(text), Token{ID: NewID(IDToken), Hash: HashToken(text), CreatedAt: now}
 }
 
-// LooksLikeToken reports whether s has the form of a caller's or operator's token.
+// LooksLikeToken reports whether s begins like a caller's or operator's token.
 func LooksLikeToken(s string) bool {
 	return strings.HasPrefix(s, CallerTokenPrefix) || strings.HasPrefix(s, OperatorTokenPrefix)
+}
+
+const tokenLength = 52 // of 32 bytes in base32
+
+// ContainsToken reports whether s holds, anywhere, something of the form of a caller's or operator's token.
+func ContainsToken(s string) bool {
+	for {
+		i := strings.Index(s, "kb")
+		if i < 0 {
+			return false
+		}
+		s = s[i+2:]
+		rest, ok := strings.CutPrefix(strings.TrimPrefix(s, "o"), "_")
+		if ok && len(rest) >= tokenLength && isBase32(rest[:tokenLength]) {
+			return true
+		}
+	}
 }

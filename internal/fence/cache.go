@@ -1,0 +1,245 @@
+// Package fence is a cache whose entries never outlive a change. A load that was under way while a record it
+// read was changed is thrown away and done again, so nothing that finishes late revives what was revoked.
+//
+// It knows nothing of what it caches: an entry depends on the ids of the records that it was made from.
+package fence
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Any is the id to depend on when an entry says that something is absent: every change drops it.
+const Any = "*"
+
+// Entry is one cached value. It is immutable but for its staleness.
+type Entry[V any] struct {
+	Value V
+
+	ids   []string
+	at    time.Time
+	stale atomic.Bool
+}
+
+// Stale reports whether a record that the value was made from has changed since. Once true it stays true.
+func (e *Entry[V]) Stale() bool { return e.stale.Load() }
+
+// Load makes a value and names the records it depends on. prev is the expired entry's value, if there
+// was one that no change had dropped; else the zero V.
+type Load[V any] func(ctx context.Context, prev V) (value V, ids []string, err error)
+
+// Cache maps keys to values. It is safe for concurrent use; one load runs for a key at a time, on a context of its own,
+// so that an impatient caller does not fail the others. Errors are not cached.
+type Cache[K comparable, V any] struct {
+	max     int
+	maxAge  time.Duration
+	timeout time.Duration
+	now     func() time.Time
+
+	mu      sync.RWMutex
+	entries map[K]*Entry[V]
+	byID    map[string]map[K]struct{}
+	flights map[K]*flight[V]
+}
+
+type flight[V any] struct {
+	done    chan struct{}
+	entry   *Entry[V]
+	err     error
+	touched map[string]struct{} // ids changed while it ran; guarded by Cache.mu
+	flushed bool
+}
+
+// Config of a Cache. Every field is required.
+type Config struct {
+	Max     int              // entries kept; beyond it, arbitrary ones are dropped
+	MaxAge  time.Duration    // after which an entry is loaded again
+	Timeout time.Duration    // of one load
+	Now     func() time.Time // clock
+}
+
+// New returns an empty cache.
+func New[K comparable, V any](c Config) *Cache[K, V] {
+	return &Cache[K, V]{
+		max: c.Max, maxAge: c.MaxAge, timeout: c.Timeout, now: c.Now,
+		entries: map[K]*Entry[V]{}, byID: map[string]map[K]struct{}{}, flights: map[K]*flight[V]{},
+	}
+}
+
+// Get returns the entry for key, loading it if need be. It returns ctx's error when ctx ends first, and the load's otherwise.
+func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (*Entry[V], error) {
+	c.mu.RLock()
+	e := c.entries[key]
+	c.mu.RUnlock()
+	if e != nil && c.now().Sub(e.at) < c.maxAge {
+		return e, nil
+	}
+	c.mu.Lock()
+	if e = c.entries[key]; e != nil && c.now().Sub(e.at) < c.maxAge {
+		c.mu.Unlock()
+		return e, nil
+	}
+	f := c.flights[key]
+	if f == nil {
+		f = &flight[V]{done: make(chan struct{}), touched: map[string]struct{}{}}
+		c.flights[key] = f
+		go c.fill(context.WithoutCancel(ctx), key, e, f, load)
+	}
+	c.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.entry, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fill loads until no change fell into the load.
+func (c *Cache[K, V]) fill(ctx context.Context, key K, old *Entry[V], f *flight[V], load Load[V]) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	for {
+		var prev V
+		if old != nil && !old.Stale() {
+			prev = old.Value
+		}
+		at := c.now()
+		v, ids, err := load(ctx, prev)
+		c.mu.Lock()
+		if err == nil && f.fenced(ids) && ctx.Err() == nil {
+			clear(f.touched)
+			f.flushed = false
+			c.mu.Unlock()
+			continue
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		delete(c.flights, key)
+		if err != nil {
+			f.err = err
+		} else {
+			f.entry = &Entry[V]{Value: v, ids: ids, at: at}
+			c.put(key, f.entry)
+		}
+		c.mu.Unlock()
+		close(f.done)
+		return
+	}
+}
+
+// fenced reports whether a change fell into the load of a value made from ids.
+func (f *flight[V]) fenced(ids []string) bool {
+	if f.flushed {
+		return true
+	}
+	for _, id := range ids {
+		if _, hit := f.touched[id]; hit || id == Any && len(f.touched) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Cache[K, V]) put(key K, e *Entry[V]) {
+	if old := c.entries[key]; old != nil {
+		c.drop(key, old)
+	}
+	for len(c.entries) >= c.max {
+		for k, victim := range c.entries { // map order is arbitrary
+			c.drop(k, victim)
+			break
+		}
+	}
+	c.entries[key] = e
+	for _, id := range e.ids {
+		keys := c.byID[id]
+		if keys == nil {
+			keys = map[K]struct{}{}
+			c.byID[id] = keys
+		}
+		keys[key] = struct{}{}
+	}
+}
+
+func (c *Cache[K, V]) drop(key K, e *Entry[V]) {
+	delete(c.entries, key)
+	for _, id := range e.ids {
+		keys := c.byID[id]
+		delete(keys, key)
+		if len(keys) == 0 {
+			delete(c.byID, id)
+		}
+	}
+}
+
+// Changed drops, and marks as stale, every entry that depends on one of the ids. When it returns, no later Get gives
+// a value made before the change.
+func (c *Cache[K, V]) Changed(ids ...string) {
+	if len(ids) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.flights {
+		for _, id := range ids {
+			f.touched[id] = struct{}{}
+		}
+	}
+	c.invalidate(Any)
+	for _, id := range ids {
+		c.invalidate(id)
+	}
+}
+
+func (c *Cache[K, V]) invalidate(id string) {
+	for key := range c.byID[id] {
+		if e := c.entries[key]; e != nil {
+			e.stale.Store(true)
+			c.drop(key, e)
+		}
+	}
+}
+
+// Flush drops everything, as when a change may have been missed.
+func (c *Cache[K, V]) Flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.flights {
+		f.flushed = true
+	}
+	for key, e := range c.entries {
+		e.stale.Store(true)
+		c.drop(key, e)
+	}
+}
+
+// Forget drops key's entry if it is still e, without marking it as stale.
+func (c *Cache[K, V]) Forget(key K, e *Entry[V]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[key] == e {
+		c.drop(key, e)
+	}
+}
+
+// Sweep drops entries that have not been loaded again for so long, so that memory grows with what is in use.
+func (c *Cache[K, V]) Sweep(idle time.Duration) {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, e := range c.entries {
+		if now.Sub(e.at) > idle {
+			c.drop(key, e)
+		}
+	}
+}
+
+// Len returns the number of entries.
+func (c *Cache[K, V]) Len() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.entries)
+}

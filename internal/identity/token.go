@@ -1,0 +1,144 @@
+// Package identity proves who is calling. Each identity looks at one kind of evidence and says nothing
+// about the others; who combines them refuses evidence for two different callers.
+package identity
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/fence"
+)
+
+// Callers looks callers up by token and by name, and remembers them until they change. It is safe for concurrent use.
+type Callers struct {
+	store  keybearer.Store
+	now    func() time.Time
+	tokens *fence.Cache[keybearer.TokenHash, *keybearer.Caller]
+	names  *fence.Cache[string, *keybearer.Caller]
+	stop   func()
+}
+
+// NewCallers returns Callers on a store. maxAge is how long a caller is believed without asking the store again.
+func NewCallers(store keybearer.Store, maxAge time.Duration, now func() time.Time) *Callers {
+	config := fence.Config{Max: 1 << 16, MaxAge: maxAge, Timeout: 5 * time.Second, Now: now}
+	c := &Callers{
+		store: store, now: now,
+		tokens: fence.New[keybearer.TokenHash, *keybearer.Caller](config),
+		names:  fence.New[string, *keybearer.Caller](config),
+	}
+	c.stop = store.Watch(c.changed)
+	return c
+}
+
+// Close stops following the store.
+func (c *Callers) Close() { c.stop() }
+
+func (c *Callers) changed(changes []keybearer.Change) {
+	for _, ch := range changes {
+		if ch.Kind == keybearer.CallerRecord {
+			c.tokens.Changed(ch.ID)
+			c.names.Changed(ch.ID)
+		}
+	}
+}
+
+// Flush forgets every caller, as when a change may have been missed.
+func (c *Callers) Flush() {
+	c.tokens.Flush()
+	c.names.Flush()
+}
+
+// Sweep drops callers that were not used for so long.
+func (c *Callers) Sweep(idle time.Duration) {
+	c.tokens.Sweep(idle)
+	c.names.Sweep(idle)
+}
+
+var (
+	errToken = keybearer.NewError(keybearer.CallerUnauthenticated, "the token is unknown, revoked or expired")
+	errFixed = keybearer.NewError(keybearer.CallerUnauthenticated, "the caller that is fixed for this listener does not exist or is disabled").
+			WithHint("create it: keybearer caller create <name> --scope <scope>")
+)
+
+// depend makes a look-up a cached value that lives until the caller changes. Unknown tokens are not remembered: who
+// sends random ones would push the real ones out.
+func depend(c *keybearer.Caller, err error) (*keybearer.Caller, []string, error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, []string{c.ID}, nil
+}
+
+func unavailable(err error) error {
+	return &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "identify caller", Err: err}
+}
+
+// Token proves callers by the tokens that were made for them (prefix kb_).
+type Token struct{ Callers *Callers }
+
+// Identify implements [keybearer.Identity]. Two tokens of different callers are refused.
+func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
+	var proven *keybearer.Caller
+	for _, text := range e.Tokens {
+		if !strings.HasPrefix(text, keybearer.CallerTokenPrefix) {
+			continue
+		}
+		caller, err := t.Callers.byToken(ctx, keybearer.HashToken(text))
+		if err != nil {
+			return nil, err
+		}
+		if proven != nil && proven.ID != caller.ID {
+			return nil, keybearer.NewError(keybearer.CallerUnauthenticated, "the request carries tokens of two callers")
+		}
+		proven = caller
+	}
+	return proven, nil
+}
+
+func (c *Callers) byToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
+	e, err := c.tokens.Get(ctx, hash, func(ctx context.Context, _ *keybearer.Caller) (*keybearer.Caller, []string, error) {
+		return depend(c.store.CallerByToken(ctx, hash))
+	})
+	if keybearer.CodeOf(err) == keybearer.NotFound {
+		return nil, errToken
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	caller := e.Value
+	if !caller.Live() {
+		return nil, errToken
+	}
+	now := c.now()
+	for i := range caller.Tokens {
+		if caller.Tokens[i].Hash == hash && caller.Tokens[i].Live(now) {
+			return caller, nil
+		}
+	}
+	return nil, errToken
+}
+
+// Fixed proves the caller that the operator fixed for a listener or route.
+type Fixed struct{ Callers *Callers }
+
+// Identify implements [keybearer.Identity].
+func (f Fixed) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
+	if e.Fixed == "" {
+		return nil, nil
+	}
+	entry, err := f.Callers.names.Get(ctx, e.Fixed, func(ctx context.Context, _ *keybearer.Caller) (*keybearer.Caller, []string, error) {
+		return depend(f.Callers.store.Caller(ctx, e.Fixed))
+	})
+	if keybearer.CodeOf(err) == keybearer.NotFound {
+		return nil, errFixed
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if !entry.Value.Live() {
+		return nil, errFixed
+	}
+	return entry.Value, nil
+}
