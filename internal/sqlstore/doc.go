@@ -1,0 +1,27 @@
+// Package sqlstore keeps scopes, credentials, callers, operators and the usage ledger in an SQL database:
+// it is a [keybearer.Store] and a [keybearer.Ledger].
+//
+// It decides nothing about who may read or change what, and knows neither secrets nor keys: the ciphertext of a
+// credential is a run of bytes inside its record.
+//
+// # Form
+//
+// Each record is one row: the record as JSON, and beside it copies of what look-ups, listings and searches
+// need. Every commit takes the next sequence number from the one row of the table instance, compares the revision of
+// each record that it writes, and adds its changes to the feed and its audit events to the outbox, all in one
+// transaction. The schema is in the folder schema, one numbered file a version.
+//
+// # SQLite
+//
+// [OpenSQLite] runs on a single file, in WAL mode with synchronous=FULL: what Commit has acknowledged survives a crash
+// of the process and of the machine. One connection writes, several read. Overwritten and deleted content is zeroed
+// (secure_delete), and after every commit that replaced or removed a scope or a credential the write-ahead log is copied
+// back and cut to nothing, so that old ciphertext is in no file of ours when Commit returns, unless a
+// reader of another process holds the log; then the next commit or Close does it.
+//
+// The file belongs to one process at a time, held by a lock on "<file>.lock". Other programs may read the
+// database meanwhile, for a backup for example ("sqlite3 keybearer.db '.backup copy.db'").
+//
+// Whatever is particular to SQLite is in the files sqlite*.go; all other statements keep to what SQLite and PostgreSQL
+// both understand.
+package sqlstore

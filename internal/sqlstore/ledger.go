@@ -1,0 +1,250 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
+
+const (
+	shownCallers = 20
+	keepHours    = 90 * 24 * time.Hour // how far back hourly buckets are kept
+)
+
+// summary is what a batch of uses adds to one credential.
+type summary struct {
+	uses, refused int
+	last          *keybearer.UseRecord // newest use, refusals not included
+	callers       map[string]*callerSummary
+}
+
+type callerSummary struct {
+	uses int
+	last *keybearer.UseRecord
+}
+
+type hourKey struct {
+	credential string // "" for all together
+	hour       int64
+}
+
+type hourCount struct{ uses, refused, failed int }
+
+// RecordUses adds uses and moves the checkpoint in one transaction. A refusal counts, but is no last use.
+func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, checkpoint keybearer.Checkpoint) error {
+	summaries := make(map[string]*summary)
+	hours := make(map[hourKey]*hourCount)
+	for i := range uses {
+		u := &uses[i]
+		sum := summaries[u.CredentialID]
+		if sum == nil {
+			sum = &summary{callers: make(map[string]*callerSummary)}
+			summaries[u.CredentialID] = sum
+		}
+		sum.add(u)
+		hour := micros(u.At.UTC().Truncate(time.Hour))
+		for _, id := range []string{u.CredentialID, ""} {
+			h := hours[hourKey{id, hour}]
+			if h == nil {
+				h = new(hourCount)
+				hours[hourKey{id, hour}] = h
+			}
+			h.add(u)
+		}
+	}
+	return s.write(ctx, "record uses", func(t *transaction) error {
+		for id, sum := range summaries {
+			if err := sum.put(t, id); err != nil {
+				return err
+			}
+		}
+		if err := putHours(t, hours); err != nil {
+			return err
+		}
+		return t.exec(`UPDATE instance SET checkpoint_file = ?, checkpoint_offset = ?`, checkpoint.File, checkpoint.Offset)
+	}, nil)
+}
+
+func (sum *summary) add(u *keybearer.UseRecord) {
+	if u.Refused {
+		sum.refused++
+		return
+	}
+	sum.uses++
+	if sum.last == nil || !u.At.Before(sum.last.At) {
+		sum.last = u
+	}
+	c := sum.callers[u.Caller]
+	if c == nil {
+		c = new(callerSummary)
+		sum.callers[u.Caller] = c
+	}
+	c.uses++
+	if c.last == nil || !u.At.Before(c.last.At) {
+		c.last = u
+	}
+}
+
+func (h *hourCount) add(u *keybearer.UseRecord) {
+	switch {
+	case u.Refused:
+		h.refused++
+	case u.Code != "" || u.Status >= 500:
+		h.failed++
+		h.uses++
+	default:
+		h.uses++
+	}
+}
+
+func (sum *summary) put(t *transaction, id string) error {
+	last := sum.last
+	if last == nil {
+		last = new(keybearer.UseRecord)
+	}
+	err := t.exec(`INSERT INTO usage (credential_id, uses, refused, last_at, last_caller, last_user, last_host, last_status)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (credential_id) DO UPDATE SET uses = usage.uses + excluded.uses, refused = usage.refused + excluded.refused`,
+		id, sum.uses, sum.refused, micros(last.At), last.Caller, last.User, last.Host, last.Status)
+	if err != nil || sum.last == nil {
+		return err
+	}
+	err = t.exec(`UPDATE usage SET last_at = ?, last_caller = ?, last_user = ?, last_host = ?, last_status = ?
+		WHERE credential_id = ? AND last_at <= ?`,
+		micros(last.At), last.Caller, last.User, last.Host, last.Status, id, micros(last.At))
+	if err != nil {
+		return err
+	}
+	for name, c := range sum.callers {
+		at := micros(c.last.At)
+		err := t.exec(`INSERT INTO usage_callers (credential_id, caller, uses, last_at, last_host) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (credential_id, caller) DO UPDATE SET uses = usage_callers.uses + excluded.uses`,
+			id, name, c.uses, at, c.last.Host)
+		if err != nil {
+			return err
+		}
+		err = t.exec(`UPDATE usage_callers SET last_at = ?, last_host = ? WHERE credential_id = ? AND caller = ? AND last_at <= ?`,
+			at, c.last.Host, id, name, at)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putHours(t *transaction, hours map[hourKey]*hourCount) error {
+	for k, h := range hours {
+		var uses, refused int
+		err := t.row(`INSERT INTO usage_hours (credential_id, hour, uses, refused, failed) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (credential_id, hour) DO UPDATE SET uses = usage_hours.uses + excluded.uses,
+				refused = usage_hours.refused + excluded.refused, failed = usage_hours.failed + excluded.failed
+			RETURNING uses, refused`,
+			[]any{k.credential, k.hour, h.uses, h.refused, h.failed}, &uses, &refused)
+		if err != nil {
+			return err
+		}
+		if k.credential != "" || uses != h.uses || refused != h.refused {
+			continue
+		}
+		// The first use in an hour: time to let go of what is too old. A clock that ran ahead must not empty the table.
+		old := min(k.hour, micros(time.Now())) - keepHours.Microseconds()
+		if err := t.exec(`DELETE FROM usage_hours WHERE hour < ?`, old); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Checkpoint returns the position up to which uses were recorded.
+func (s *Store) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
+	var c keybearer.Checkpoint
+	if err := s.reads.row(ctx, `SELECT checkpoint_file, checkpoint_offset FROM instance`, nil, &c.File, &c.Offset); err != nil {
+		return keybearer.Checkpoint{}, s.engine.fail("read the checkpoint", err)
+	}
+	return c, nil
+}
+
+// usageChunk bounds the parameters of one statement.
+const usageChunk = 250
+
+// Usage returns what is known of the use of each of these credentials.
+func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]keybearer.Usage, error) {
+	found := make(map[string]keybearer.Usage)
+	for ids := range slices.Chunk(credentialIDs, usageChunk) {
+		if err := s.usage(ctx, ids, found); err != nil {
+			return nil, s.engine.fail("read the usage", err)
+		}
+	}
+	return found, nil
+}
+
+func (s *Store) usage(ctx context.Context, ids []string, found map[string]keybearer.Usage) error {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	in := ` IN (?` + strings.Repeat(`, ?`, len(ids)-1) + `)`
+	err := s.reads.each(ctx, `SELECT credential_id, uses, refused, last_at, last_caller, last_user, last_host, last_status
+		FROM usage WHERE credential_id`+in, args, func(rows *sql.Rows) error {
+		var id string
+		var uses, refused, at int64
+		var u keybearer.Usage
+		err := rows.Scan(&id, &uses, &refused, &at, &u.LastCaller, &u.LastUser, &u.LastHost, &u.LastStatus)
+		u.Count, u.Refused, u.LastAt = uint64(uses), uint64(refused), moment(at)
+		found[id] = u
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.reads.each(ctx, `SELECT credential_id, caller, uses, last_at, last_host FROM (
+			SELECT credential_id, caller, uses, last_at, last_host,
+				ROW_NUMBER() OVER (PARTITION BY credential_id ORDER BY last_at DESC, caller) AS place
+			FROM usage_callers WHERE credential_id`+in+`) AS placed
+		WHERE place <= ? ORDER BY credential_id, place`, append(args, shownCallers), func(rows *sql.Rows) error {
+		var id string
+		var uses, at int64
+		var c keybearer.CallerUsage
+		err := rows.Scan(&id, &c.Caller, &uses, &at, &c.Host)
+		c.Count, c.LastAt = uint64(uses), moment(at)
+		u := found[id]
+		u.Callers = append(u.Callers, c)
+		found[id] = u
+		return err
+	})
+}
+
+// UsageHours returns the hourly buckets of a credential that began at since or later, and the one that since falls in.
+func (s *Store) UsageHours(ctx context.Context, credentialID string, since time.Time) ([]keybearer.UsageHour, error) {
+	var hours []keybearer.UsageHour
+	err := s.reads.each(ctx, `SELECT hour, uses, refused, failed FROM usage_hours WHERE credential_id = ? AND hour >= ? ORDER BY hour`,
+		[]any{credentialID, micros(since.UTC().Truncate(time.Hour))}, func(rows *sql.Rows) error {
+			var hour, uses, refused, failed int64
+			err := rows.Scan(&hour, &uses, &refused, &failed)
+			hours = append(hours, keybearer.UsageHour{Hour: moment(hour), Uses: uint64(uses), Refused: uint64(refused), Failed: uint64(failed)})
+			return err
+		})
+	if err != nil {
+		return nil, s.engine.fail("read the usage", err)
+	}
+	return hours, nil
+}
+
+// micros is the stored form of a time: microseconds since 1970, 0 for the zero time.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func moment(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
+}

@@ -1,0 +1,152 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"strings"
+
+	"github.com/keybearer/keybearer"
+)
+
+// Sizes of a page.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// Scopes returns a page of scopes in order of name.
+func (s *Store) Scopes(ctx context.Context, q keybearer.Query) (keybearer.Page[*keybearer.Scope], error) {
+	return list(ctx, s, scopes, &q, s.filter(&q), "name")
+}
+
+// Callers returns a page of callers in order of name.
+func (s *Store) Callers(ctx context.Context, q keybearer.Query) (keybearer.Page[*keybearer.Caller], error) {
+	return list(ctx, s, callers, &q, s.filter(&q), "name")
+}
+
+// Operators returns a page of operators in order of name.
+func (s *Store) Operators(ctx context.Context, q keybearer.Query) (keybearer.Page[*keybearer.Operator], error) {
+	return list(ctx, s, operators, &q, s.filter(&q), "name")
+}
+
+// Credentials returns a page of credentials in order of scope name, then name; or in order of id.
+func (s *Store) Credentials(ctx context.Context, q keybearer.Query) (keybearer.Page[*keybearer.Credential], error) {
+	f := s.filter(&q)
+	if q.Kind != "" {
+		f.add("kind = ?", string(q.Kind))
+	}
+	if q.Subject != "" {
+		f.add(s.engine.contains("subjects"), "\n"+string(q.Subject)+"\n")
+	}
+	switch {
+	case q.AfterID != "":
+		if q.ScopeID != "" {
+			f.add("scope_id = ?", q.ScopeID)
+		}
+		return list(ctx, s, credentials, &q, f, "id")
+	case q.ScopeID != "":
+		// By name, so that the index of listings serves.
+		f.add("scope_name = (SELECT name FROM scopes WHERE id = ?)", q.ScopeID)
+	}
+	return list(ctx, s, credentials, &q, f, "scope_name", "name")
+}
+
+// filter is the conditions of a listing.
+type filter struct {
+	where []string
+	args  []any
+}
+
+func (f *filter) add(condition string, args ...any) {
+	f.where = append(f.where, condition)
+	f.args = append(f.args, args...)
+}
+
+// filter returns the conditions that all kinds of record share.
+func (s *Store) filter(q *keybearer.Query) *filter {
+	f := new(filter)
+	if !q.Deleted {
+		f.add("deleted = 0")
+	}
+	if q.Text != "" {
+		f.add(s.engine.contains("search"), fold(q.Text))
+	}
+	return f
+}
+
+// list reads one page in the order of the given columns, which identify a row: behind the row that the cursor names,
+// or AfterID when the order is by id.
+func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, f *filter, order ...string) (keybearer.Page[*T], error) {
+	op := "list " + t.name
+	byID := order[0] == "id"
+	switch {
+	case byID:
+		f.add("id > ?", q.AfterID)
+	case q.Cursor != "":
+		after, ok := parseCursor(q.Cursor)
+		if !ok || len(after) != len(order) {
+			return keybearer.Page[*T]{}, s.engine.fail(op, keybearer.NewError(keybearer.Invalid, "the cursor is not one that a listing gave").
+				WithHint("begin again without a cursor"))
+		}
+		marks := "?" + strings.Repeat(", ?", len(order)-1)
+		f.add("("+strings.Join(order, ", ")+") > ("+marks+")", after...)
+	}
+	limit := q.Limit
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	limit = min(limit, maxLimit)
+	columns := strings.Join(order, ", ")
+	text := "SELECT record, revision, " + columns + " FROM " + t.name
+	if len(f.where) > 0 {
+		text += " WHERE " + strings.Join(f.where, " AND ")
+	}
+	text += " ORDER BY " + columns + " LIMIT ?"
+
+	var page keybearer.Page[*T]
+	key := make([]string, len(order)) // of the last row in the page
+	err := s.reads.each(ctx, text, append(f.args, limit+1), func(rows *sql.Rows) error {
+		if len(page.Items) == limit {
+			if page.Next = cursor(key); byID {
+				page.Next = key[0]
+			}
+			return nil
+		}
+		var record sql.RawBytes
+		var revision int64
+		dest := []any{&record, &revision}
+		for i := range key {
+			dest = append(dest, &key[i])
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		r, err := t.decode(record, revision)
+		if err == nil {
+			page.Items = append(page.Items, r)
+		}
+		return err
+	})
+	if err != nil {
+		return keybearer.Page[*T]{}, s.engine.fail(op, err)
+	}
+	return page, nil
+}
+
+// A cursor is the key of the last row of a page.
+
+func cursor(key []string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(key, between)))
+}
+
+func parseCursor(c string) (key []any, ok bool) {
+	b, err := base64.RawURLEncoding.DecodeString(c)
+	if err != nil {
+		return nil, false
+	}
+	for part := range strings.SplitSeq(string(b), between) {
+		key = append(key, part)
+	}
+	return key, true
+}

@@ -1,0 +1,175 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"net/url"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	sqlite "modernc.org/sqlite"
+
+	"github.com/keybearer/keybearer"
+)
+
+const (
+	lockSuffix = ".lock"
+	walSuffix  = "-wal"
+
+	// applicationID marks a database as ours in its header ("Keyb").
+	applicationID = 0x4b657962
+)
+
+// migrations brings a database from version n-1 to n with the n-th file, in order of name.
+//
+//go:embed schema/*.sql
+var migrations embed.FS
+
+// OpenSQLite opens the database in the file path and makes it when it is not there, its directory included. The context
+// bounds the opening only. The Store is the caller's, to be closed.
+//
+// Every error is [keybearer.StoreUnavailable], names the file and says how to mend it: a directory or file that others may
+// read or write, a file in use by another process, no database, another program's, a damaged one, one that a newer version
+// wrote, or one that cannot be written. None of them changes the file.
+func OpenSQLite(ctx context.Context, path string) (*Store, error) {
+	path, err := place(path)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lock(path + lockSuffix)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := inspect(path)
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	// The syncs that acknowledge a commit need not write the file's timestamps. Where there is no such call, fsync stays.
+	_, _ = sqlite.Fdatasync(true)
+	e := &sqliteEngine{path: path, lock: lock}
+	e.writes = e.connect(1, fresh)
+	e.reads = e.connect(max(4, runtime.GOMAXPROCS(0)), false)
+	if err := e.open(ctx); err != nil {
+		_ = e.close()
+		return nil, err
+	}
+	return newStore(e, e.reads, e.writes), nil
+}
+
+// sqliteEngine is the engine of one SQLite file.
+type sqliteEngine struct {
+	path          string
+	lock          *os.File
+	reads, writes *sql.DB
+	lingering     atomic.Bool // the log may hold what rows no longer hold
+}
+
+// connect returns a pool of n connections; one is for writing. It opens nothing yet.
+func (e *sqliteEngine) connect(n int, fresh bool) *sql.DB {
+	q := url.Values{
+		"_busy_timeout": {"5000"},
+		"_dqs":          {"0"},
+		"_error_rc":     {"1"},
+		"_foreign_keys": {"1"},
+		"_pragma":       {"cell_size_check(1)", "temp_store(2)", "trusted_schema(0)", "secure_delete(1)"},
+		"_synchronous":  {"FULL"},
+		"mode":          {"rw"},
+	}
+	if n == 1 {
+		q.Set("_journal_mode", "WAL")
+		q.Set("_txlock", "immediate")
+		if fresh {
+			// First of all statements, so that no file of ours is without it.
+			q.Add("_pragma", fmt.Sprintf("application_id(%d)", applicationID))
+		}
+	} else {
+		q.Set("_query_only", "1")
+	}
+	dsn := url.URL{Scheme: "file", Path: e.path, RawQuery: q.Encode()}
+	c, err := sqlite.NewConnector(dsn.String())
+	if err != nil {
+		panic(err) // the text above is at fault, whatever the path
+	}
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db
+}
+
+// open brings the schema up to date and empties the log of a process that was killed.
+func (e *sqliteEngine) open(ctx context.Context) error {
+	const op = "open the store"
+	var version int
+	if err := e.writes.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return e.fail(op, err)
+	}
+	files, err := migrations.ReadDir("schema")
+	if err != nil {
+		return e.fail(op, err)
+	}
+	if version > len(files) {
+		return keybearer.NewError(keybearer.StoreUnavailable, e.path+" was written by a newer version of Keybearer").
+			WithHint("install that version again, or restore the backup that was made before the upgrade")
+	}
+	for version < len(files) {
+		text, err := migrations.ReadFile("schema/" + files[version].Name())
+		if err != nil {
+			return e.fail(op, err)
+		}
+		version++
+		if err := e.migrate(ctx, string(text), version); err != nil {
+			return e.fail(op, err)
+		}
+	}
+	e.scrub(ctx)
+	// Open one reader now, so that what hinders reading is told here.
+	var seq int64
+	if err := e.reads.QueryRowContext(ctx, "SELECT seq FROM instance").Scan(&seq); err != nil {
+		return e.fail(op, err)
+	}
+	return nil
+}
+
+func (e *sqliteEngine) migrate(ctx context.Context, text string, version int) error {
+	tx, err := e.writes.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, text); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// scrub copies the log into the database and cuts it to nothing. When a reader holds it, the next call does it.
+func (e *sqliteEngine) scrub(ctx context.Context) {
+	var busy, pages, copied int
+	err := e.writes.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &copied)
+	e.lingering.Store(err != nil || busy != 0)
+}
+
+func (e *sqliteEngine) contains(column string) string { return "instr(" + column + ", ?) > 0" }
+
+// close empties the log, closes the database and lets go of the lock.
+func (e *sqliteEngine) close() error {
+	e.scrub(context.Background())
+	err := e.reads.Close()
+	if err2 := e.writes.Close(); err == nil {
+		err = err2
+	}
+	if err2 := e.lock.Close(); err == nil {
+		err = err2
+	}
+	if err != nil {
+		return e.fail("close the store", err)
+	}
+	return nil
+}
