@@ -1,0 +1,438 @@
+// Package audit keeps the audit log: the one canonical line for each use, refusal and change, in a file of JSON lines.
+//
+// [OpenFile] gives a [keybearer.Auditor]. [Log.Subscribe] and [Tail] read it back for people, and [Follow] keeps a
+// [keybearer.Ledger] equal to it. The package decides how lines are written, kept whole and found again. It does
+// not know what an event means to the request that caused it, nor which refusals are worth sampling.
+//
+// # Writing
+//
+// There is no thread between callers and the file. Whoever has something to write queues its line and then either takes the turn
+// and writes all that is queued with one write(2), or waits while someone else does it for them. So one caller
+// alone pays for little more than the system call, and many share it. Events that nobody waits for ride along, or are written a few
+// milliseconds later.
+//
+// A write that fails fails for every event of its batch that somebody waits for, and is undone: the file always
+// ends with a whole line. While it fails each further Record tries again, and so does the log itself each
+// second; when writing works again, a change event with the action "audit.resume" marks the gap.
+//
+// # The file
+//
+// It is opened for appending, made with mode 0600 when absent, and locked (flock) against a second writer. When it has
+// been renamed, removed or truncated the log opens its path anew within a second, so logrotate needs
+// neither a signal nor copytruncate. Lines reach the disk when the system writes them, at the latest after some
+// seconds and on Close. Anything else that can be written to, such as /dev/stdout, will do as well, without these
+// comforts and without a ledger.
+package audit
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
+
+const (
+	defaultQueue  = 4096
+	defaultRecent = 1000
+	maxQueued     = 8 << 20 // bytes
+	maxPooled     = 16 << 10
+	postDelay     = 5 * time.Millisecond // how long an event that nobody waits for may wait for company
+	checkEvery    = time.Second          // for rotation, and for writing again after a failure
+	syncEvery     = 5 * time.Second
+)
+
+// ResumeAction is the action of the change event that marks a gap: until then the log could not be written.
+const ResumeAction = "audit.resume"
+
+// Options of a Log. The zero value works.
+type Options struct {
+	Queue  int // events that may wait to be written; 0: 4096
+	Recent int // last events kept for Subscribe; 0: 1000
+	// Notify, if set, is called with the error when the log becomes unwritable, and with nil when it can be written again. It must be quick
+	// and must not call the Log.
+	Notify func(error)
+}
+
+// Log is an audit log in a file. It implements [keybearer.Auditor].
+type Log struct {
+	path    string
+	limit   int
+	notify  func(error)
+	recent  *recent
+	dropped atomic.Uint64
+
+	turn chan struct{} // holds one element while somebody writes; that one owns file, feed, batch and buf
+	kick chan struct{} // wakes the goroutine that writes what nobody waits for
+	stop chan struct{}
+	done sync.WaitGroup
+
+	file  *segment
+	feed  *Feed
+	batch []*entry
+	buf   []byte
+
+	mu     sync.Mutex
+	queue  []*entry
+	queued int   // bytes
+	err    error // why the last write failed; nil when it did not
+	closed bool
+}
+
+var _ keybearer.Auditor = (*Log)(nil)
+
+// entry is one encoded event on its way to the file.
+type entry struct {
+	line   []byte // with its line break
+	waited bool   // somebody waits on result
+	result chan error
+}
+
+var entries = sync.Pool{New: func() any { return &entry{result: make(chan error, 1)} }}
+
+func newEntry(e *keybearer.Event, waited bool) *entry {
+	en := entries.Get().(*entry)
+	en.line = append(AppendEvent(en.line[:0], e), '\n')
+	en.waited = waited
+	return en
+}
+
+func (en *entry) free() {
+	if cap(en.line) <= maxPooled {
+		entries.Put(en)
+	}
+}
+
+// OpenFile opens or makes the audit log at path. The directory must exist. Use one Log for a path: a second one, in this
+// process or another, is refused. It returns [keybearer.AuditUnavailable] with what to do about it.
+func OpenFile(path string, o Options) (*Log, error) {
+	file, err := openSegment(path)
+	if err != nil {
+		return nil, err
+	}
+	file.born = file.good.Load()
+	if o.Queue <= 0 {
+		o.Queue = defaultQueue
+	}
+	if o.Recent <= 0 {
+		o.Recent = defaultRecent
+	}
+	if o.Notify == nil {
+		o.Notify = func(error) {}
+	}
+	l := &Log{
+		path: path, limit: o.Queue, notify: o.Notify, recent: newRecent(o.Recent), file: file,
+		turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	l.done.Go(l.run)
+	return l, nil
+}
+
+// Record writes e and returns when it has been handed to the operating system. ctx counts only while e waits for its batch:
+// once it is being written, Record waits for the result. See [keybearer.Auditor].
+func (l *Log) Record(ctx context.Context, e *keybearer.Event) error {
+	en := newEntry(e, true)
+	if err := l.push(ctx, en); err != nil {
+		en.free()
+		return err
+	}
+	var err error
+	select {
+	case l.turn <- struct{}{}:
+		runtime.Gosched() // whoever can run now may join the batch
+		_ = l.flush()
+		<-l.turn
+		err = <-en.result
+	case err = <-en.result:
+	case <-ctx.Done():
+		if !l.withdraw(en) {
+			err = <-en.result
+			break
+		}
+		err = unavailable(ctx.Err())
+	}
+	en.free()
+	return err
+}
+
+// Post queues e; see [keybearer.Auditor]. When the queue is full because the log cannot be written, e is dropped and
+// counted: Ready and Record have been failing since.
+func (l *Log) Post(e *keybearer.Event) {
+	en := newEntry(e, false)
+	if err := l.push(context.Background(), en); err != nil {
+		l.dropped.Add(1)
+		en.free()
+		return
+	}
+	l.wake()
+}
+
+// Offer queues e unless the queue is full; see [keybearer.Auditor].
+func (l *Log) Offer(e *keybearer.Event) bool {
+	en := newEntry(e, false)
+	if !l.tryPush(en) {
+		l.dropped.Add(1)
+		en.free()
+		return false
+	}
+	l.wake()
+	return true
+}
+
+// Ready returns nil while events can be written, else [keybearer.AuditUnavailable] with the cause.
+func (l *Log) Ready() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// QueueLen returns how many events wait to be written.
+func (l *Log) QueueLen() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
+// Dropped returns how many events of Offer and Post were given up since the start.
+func (l *Log) Dropped() uint64 { return l.dropped.Load() }
+
+// Path returns where the log is.
+func (l *Log) Path() string { return l.path }
+
+// Reopen looks at once whether the file was renamed, removed or truncated, and opens the path anew if so. The log does
+// the same by itself each second.
+func (l *Log) Reopen() error {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	if err := l.reopenIfMoved(); err != nil {
+		l.fail(err)
+		return err
+	}
+	return nil
+}
+
+// Close writes what is queued, brings the ledger that follows up to date, and closes the file. Nothing else may be called
+// after it. It returns [keybearer.AuditUnavailable] when events were lost.
+func (l *Log) Close() error {
+	close(l.stop)
+	l.done.Wait()
+	l.turn <- struct{}{}
+	err := l.flush()
+	file, feed := l.file, l.feed
+	l.mu.Lock()
+	l.closed = true
+	l.dropped.Add(uint64(len(l.queue)))
+	l.mu.Unlock()
+	<-l.turn
+	l.recent.close()
+	if feed != nil {
+		err = errors.Join(err, feed.Close())
+	}
+	if e := file.sync(); e != nil {
+		err = errors.Join(err, unavailable(e))
+	}
+	file.release()
+	return err
+}
+
+func (l *Log) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Log) tryPush(en *entry) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= l.limit || l.queued >= maxQueued {
+		return false
+	}
+	l.queue = append(l.queue, en)
+	l.queued += len(en.line)
+	return true
+}
+
+// push queues en. Where there is no room it makes some, by writing.
+func (l *Log) push(ctx context.Context, en *entry) error {
+	for !l.tryPush(en) {
+		select {
+		case l.turn <- struct{}{}:
+			err := l.flush()
+			<-l.turn
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return unavailable(ctx.Err())
+		}
+	}
+	return nil
+}
+
+// withdraw takes en back out of the queue; false means that it is being written already.
+func (l *Log) withdraw(en *entry) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.queue, en)
+	if i < 0 {
+		return false
+	}
+	l.queue = slices.Delete(l.queue, i, i+1)
+	l.queued -= len(en.line)
+	return true
+}
+
+// flush writes all that is queued and tells those who wait. Only the holder of the turn may call it.
+func (l *Log) flush() error {
+	l.mu.Lock()
+	l.batch, l.queue, l.queued = l.queue, l.batch[:0], 0
+	failing, closed := l.err != nil, l.closed
+	l.mu.Unlock()
+	if len(l.batch) == 0 && !failing {
+		return nil
+	}
+	var err error
+	switch {
+	case closed:
+		err = unavailable(os.ErrClosed)
+	case failing:
+		err = l.resume()
+	}
+	written := 0
+	if err == nil {
+		written, err = l.writeBatch()
+	}
+	if err != nil {
+		l.giveBack(written, err)
+		l.fail(err)
+		return err
+	}
+	l.recent.add(l.batch)
+	for i, en := range l.batch {
+		l.batch[i] = nil
+		if en.waited {
+			en.result <- nil
+		} else {
+			en.free()
+		}
+	}
+	if failing {
+		l.mu.Lock()
+		l.err = nil
+		l.mu.Unlock()
+		l.notify(nil)
+	}
+	return nil
+}
+
+// resume finds out whether the log can be written again, by writing that it could not be.
+func (l *Log) resume() error {
+	if err := l.reopenIfMoved(); err != nil {
+		return err
+	}
+	en := newEntry(&keybearer.Event{
+		Time: time.Now(), ID: keybearer.NewID(keybearer.IDRequest),
+		Phase: keybearer.Outcome, Kind: keybearer.ChangeEvent, Action: ResumeAction,
+	}, false)
+	defer en.free()
+	if _, err := l.file.write(en.line); err != nil {
+		return unavailable(err)
+	}
+	l.recent.add([]*entry{en})
+	return nil
+}
+
+// writeBatch returns how many bytes of the batch stand in the file in spite of an error, which is none unless the file cannot be truncated.
+func (l *Log) writeBatch() (int, error) {
+	l.buf = l.buf[:0]
+	for _, en := range l.batch {
+		l.buf = append(l.buf, en.line...)
+	}
+	n, err := l.file.write(l.buf)
+	if cap(l.buf) > maxQueued {
+		l.buf = nil
+	}
+	if err != nil {
+		return n, unavailable(err)
+	}
+	return n, nil
+}
+
+// giveBack fails the events of the batch that somebody waits for, and puts the others back in front of the queue, but for those
+// within the first written bytes.
+func (l *Log) giveBack(written int, err error) {
+	kept := make([]*entry, 0, len(l.batch))
+	size := 0
+	for i, en := range l.batch {
+		l.batch[i] = nil
+		written -= len(en.line)
+		switch {
+		case en.waited:
+			en.result <- err
+		case written >= 0:
+			en.free()
+		default:
+			kept = append(kept, en)
+			size += len(en.line)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue = append(kept, l.queue...)
+	l.queued += size
+}
+
+func (l *Log) fail(err error) {
+	l.mu.Lock()
+	first := l.err == nil
+	l.err = err
+	l.mu.Unlock()
+	if first {
+		l.notify(err)
+	}
+}
+
+// run writes what nobody waits for, looks after rotation, and tries again after a failure.
+func (l *Log) run() {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	delay := time.NewTimer(postDelay)
+	defer delay.Stop()
+	synced := time.Now()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-tick.C:
+			_ = l.Reopen() // the error stays in l.err
+		case <-l.kick:
+			delay.Reset(postDelay)
+			select {
+			case <-l.stop:
+				return
+			case <-delay.C:
+			}
+		}
+		l.turn <- struct{}{}
+		_ = l.flush()
+		file := l.file
+		<-l.turn
+		if now := time.Now(); now.Sub(synced) >= syncEvery {
+			synced = now
+			if err := file.sync(); err != nil {
+				l.fail(unavailable(err))
+			}
+		}
+	}
+}
+
+// unavailable wraps a cause. What it returns may be shown to callers: the cause, which names the file, is not.
+func unavailable(err error) error {
+	return &keybearer.Error{Code: keybearer.AuditUnavailable, Op: "write audit log", Err: err}
+}
