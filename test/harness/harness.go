@@ -8,7 +8,9 @@ package harness
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -94,4 +96,29 @@ func Address() netip.Addr {
 			return a
 		}
 	}
+}
+
+var (
+	portsMu sync.Mutex
+	ports   = map[uint16]bool{}
+)
+
+// FreePort returns a TCP port of 127.0.0.1 that is free and that no other call in this run gets. It lies below the ports
+// that the kernel gives to connections, so that none takes it meanwhile. Prefer [Address] where the address can be chosen.
+func FreePort(tb TB) uint16 {
+	tb.Helper()
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for range 100 {
+		port := uint16(10_000 + rand.IntN(20_000))
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil || ports[port] {
+			continue
+		}
+		_ = ln.Close()
+		ports[port] = true
+		return port
+	}
+	tb.Fatalf("no free port")
+	return 0
 }
