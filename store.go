@@ -43,9 +43,11 @@ type Store interface {
 	// Once it has returned nil the change survives a crash of the process or the machine, and every function
 	// registered with Watch through this Store has been told of it.
 	//
-	// Errors: [Stale] when a record's Revision is not the stored one; [AlreadyExists] when Revision is 0 and the id or
-	// name (in its scope) or a token's hash is taken; [NotFound] when a record to change or delete is gone;
-	// [StoreUnavailable] otherwise. After StoreUnavailable the commit may or may not have happened.
+	// Errors: [Stale] when a record's Revision is not the stored one; [AlreadyExists] when Revision is 0 and the id is
+	// taken, or the name (in its scope) or a token's hash is another record's; [NotFound] when a record to change or delete, or
+	// the scope of a credential, is gone; [ScopeNotEmpty] when a scope is deleted for good that has credentials; [Invalid] for a
+	// Write that does not hold exactly one record; [StoreUnavailable] otherwise. After StoreUnavailable the commit may
+	// or may not have happened. Writes are applied in the order given.
 	Commit(ctx context.Context, b Batch) (seq uint64, err error)
 
 	// Events returns, in order of commit, up to limit events that were committed and not yet marked as
@@ -56,8 +58,9 @@ type Store interface {
 
 	// Sequence returns the sequence number of the last commit.
 	Sequence(ctx context.Context) (uint64, error)
-	// Changes returns up to limit changes with a sequence number above after, in order. A [Stale] error says that
-	// the feed no longer reaches back so far: whoever follows it must forget all that it knows.
+	// Changes returns the changes with a sequence number above after, in order: those of one whole commit after the other until
+	// limit is reached, so that there can be more than limit. A [Stale] error says that the feed no longer reaches back
+	// so far, or that after lies ahead of it (a backup was restored): whoever follows it must forget all that it knows.
 	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
 	// Watch registers fn to be called with each committed change, in order of sequence, one call at a time. For a commit made
 	// through this Store it is called before Commit returns; for others' as soon as the store learns of them.
@@ -117,8 +120,8 @@ type Query struct {
 	Kind    Kind    // credentials of this kind
 	Subject Subject // credentials that have a grant for it
 	Deleted bool    // include tombstones
-	AfterID string  // credentials only: order by id instead, start behind this id ("0" for the first); ignores Cursor
-	Cursor  string  // Page.Next of the page before; opaque
+	AfterID string  // credentials only: order by id instead, start behind this id ("0" for the first); ignores Cursor; Page.Next is the next AfterID
+	Cursor  string  // Page.Next of the page before; opaque; a malformed one is [Invalid]
 	Limit   int     // 0: 100; at most 1000
 }
 
@@ -164,7 +167,7 @@ type UseRecord struct {
 type Usage struct {
 	Count      uint64 // uses, refusals not included
 	Refused    uint64
-	LastAt     time.Time
+	LastAt     time.Time // of the last use, as all that follows; zero when there were only refusals
 	LastCaller string
 	LastUser   string
 	LastHost   string
