@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/keybearer/keybearer"
+)
+
+// handler is the wire engine on net/http for one route.
+type handler struct {
+	proxy  *Proxy
+	route  *Route
+	tunnel *Tunnel
+}
+
+var fieldsPool = sync.Pool{New: func() any { s := make([]Field, 0, 32); return &s }}
+
+// ServeHTTP implements [http.Handler].
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	delete(w.Header(), "Server") // the frame's; the destination's comes back instead
+	fields := fieldsPool.Get().(*[]Field)
+	defer func() {
+		clear(*fields)
+		*fields = (*fields)[:0]
+		fieldsPool.Put(fields)
+	}()
+	for name, values := range r.Header {
+		for _, v := range values {
+			*fields = append(*fields, Field{name, v})
+		}
+	}
+	call := &Call{
+		Method: r.Method, Target: r.RequestURI, Host: r.Host, Fields: *fields,
+		Route: h.route, Tunnel: h.tunnel, TLS: r.TLS, Peer: h.proxy.peer(r),
+	}
+	if r.Method == http.MethodConnect && h.tunnel == nil {
+		h.connect(w, r, call)
+		return
+	}
+	p, err := h.proxy.gate.Admit(r.Context(), call)
+	if err != nil {
+		h.refuse(w, r, call, p.ID(), err)
+		return
+	}
+	h.forward(w, r, call, p)
+}
+
+// forward sends the request and streams the answer.
+func (h *handler) forward(w http.ResponseWriter, r *http.Request, call *Call, p *Pass) {
+	var result Result
+	var sending body
+	defer func() {
+		result.BytesOut = sending.sent.Load()
+		p.Finish(result)
+	}()
+
+	header := make(http.Header, len(call.Fields)+2)
+	for _, f := range call.Fields {
+		if v, ok := p.Keep(f.Name, f.Value); ok {
+			header[f.Name] = append(header[f.Name], v)
+		}
+	}
+	if _, sent := header["User-Agent"]; !sent {
+		header["User-Agent"] = nil // or net/http writes its own
+	}
+	err := sending.take(w, r)
+	if err == nil {
+		var resp *http.Response
+		resp, err = h.proxy.transports.send(r.Context(), p, r.Method, header, &sending)
+		if err == nil {
+			h.answer(w, p, resp, &result)
+			return
+		}
+	}
+	result.Err = err
+	h.proxy.logFailure(p, err)
+	h.refuse(w, r, call, p.ID(), err)
+}
+
+// answer sends the destination's answer back.
+func (h *handler) answer(w http.ResponseWriter, p *Pass, resp *http.Response, result *Result) {
+	defer resp.Body.Close()
+	result.Status = resp.StatusCode
+	header := w.Header()
+	nominated := connectionNames(resp.Header)
+	for name, values := range resp.Header {
+		if keepAnswer(name, nominated) {
+			header[name] = scrubbed(p, values)
+		}
+	}
+	status := proxyName + "; received-status=" + strconv.Itoa(resp.StatusCode)
+	if foreign := foreignStatus(resp.Header["Proxy-Status"]); foreign != "" {
+		status = p.Scrub(foreign) + ", " + status
+	}
+	header["Proxy-Status"] = []string{status}
+	header["Keybearer-Request-Id"] = []string{p.ID()}
+	if _, ok := header["Content-Type"]; !ok {
+		header["Content-Type"] = nil // or net/http guesses one
+	}
+	for name := range resp.Trailer {
+		if keepAnswer(name, nominated) {
+			header.Add("Trailer", name)
+		}
+	}
+	if len(resp.Trailer) > 0 {
+		header.Del("Content-Length") // over HTTP/1.1 trailers need the chunked form
+	}
+	w.WriteHeader(resp.StatusCode)
+
+	n, err := h.stream(w, resp)
+	result.BytesIn = n
+	if err != nil {
+		result.Err = err
+		h.proxy.logFailure(p, err)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler) // the only way to tell the app that the answer is cut short
+	}
+	h.trailers(w, p, resp, nominated)
+}
+
+// stream copies the answer's body in constant memory. Answers without a length, and server-sent events, go out as they come in.
+func (h *handler) stream(w http.ResponseWriter, resp *http.Response) (n int64, _ *keybearer.Error) {
+	flush := func() error { return nil }
+	if resp.ContentLength < 0 || strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		c := http.NewResponseController(w)
+		flush = c.Flush
+		if err := flush(); err != nil {
+			return 0, &keybearer.Error{Code: keybearer.CallerGone, Op: "flush", Err: err}
+		}
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		k, rerr := resp.Body.Read(*buf)
+		if k > 0 {
+			m, werr := w.Write((*buf)[:k])
+			n += int64(m)
+			if werr == nil {
+				werr = flush()
+			}
+			if werr != nil {
+				return n, &keybearer.Error{Code: keybearer.CallerGone, Op: "write answer", Err: werr}
+			}
+		}
+		if errors.Is(rerr, io.EOF) {
+			return n, nil
+		}
+		if rerr != nil {
+			code := keybearer.DestinationUnreachable
+			if errors.Is(rerr, context.Canceled) {
+				code = keybearer.CallerGone
+			}
+			return n, &keybearer.Error{Code: code, Op: "read answer", Err: rerr}
+		}
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+func (h *handler) trailers(w http.ResponseWriter, p *Pass, resp *http.Response, nominated []string) {
+	for name, values := range resp.Trailer {
+		if keepAnswer(name, nominated) && len(values) > 0 {
+			w.Header()[http.TrailerPrefix+name] = scrubbed(p, values)
+		}
+	}
+}
+
+// refuse answers for ourselves. A body that nobody will read must not hold the answer back: the connection is closed after it.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, call *Call, id string, err *keybearer.Error) {
+	if err.Code == keybearer.CallerGone {
+		panic(http.ErrAbortHandler)
+	}
+	a := Refuse(call, id, err)
+	header := w.Header()
+	for _, f := range a.Fields {
+		header[f.Name] = append(header[f.Name], f.Value)
+	}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		header.Set("Connection", "close")
+	}
+	w.WriteHeader(a.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(a.Body)
+	}
+}
+
+func scrubbed(p *Pass, values []string) []string {
+	for i, v := range values {
+		values[i] = p.Scrub(v)
+	}
+	return values
+}

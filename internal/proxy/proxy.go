@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/policy"
+)
+
+// Config of a Proxy. Store, Keyring, Auditor, Identities and Dialer are required; the Proxy closes none of them. Zero durations
+// mean the defaults given.
+type Config struct {
+	Store      keybearer.Store
+	Keyring    keybearer.Keyring
+	Auditor    keybearer.Auditor
+	Identities []keybearer.Identity
+	Dialer     *dial.Dialer
+	Roots      *x509.CertPool // that destinations are verified with; nil: the system's
+
+	SecretTTL       time.Duration // an opened secret serves so long without asking the keyring; 5 min
+	KeyringMaxStale time.Duration // and so long while the keyring cannot answer; negative: not at all; 15 min
+	StoreMaxStale   time.Duration // metadata serves so long without asking the store; 1 min
+
+	TLSTimeout    time.Duration // TLS handshake with a destination; 10 s
+	HeaderTimeout time.Duration // from the request's last byte to the answer's header; 60 s
+	IdleTimeout   time.Duration // an idle connection to a destination is kept so long; 90 s
+
+	Peer   func(*http.Request) *keybearer.PeerCredentials // of the connection; nil: none has any
+	Now    func() time.Time                               // nil: time.Now
+	Logger *slog.Logger                                   // nil: slog.Default
+}
+
+// Proxy forwards requests. It is safe for concurrent use.
+type Proxy struct {
+	gate       *Gate
+	transports *transports
+	peer       func(*http.Request) *keybearer.PeerCredentials
+	logger     *slog.Logger
+
+	tunnels sync.WaitGroup
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // hijacked; nil once closed
+	quit    chan struct{}
+}
+
+// New returns a Proxy. It follows changes of the store until Close.
+func New(c Config) (*Proxy, error) {
+	if c.Store == nil || c.Keyring == nil || c.Auditor == nil || c.Dialer == nil || len(c.Identities) == 0 {
+		return nil, keybearer.NewError(keybearer.Internal, "the proxy lacks a part")
+	}
+	defaults := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	defaults(&c.SecretTTL, 5*time.Minute)
+	defaults(&c.KeyringMaxStale, 15*time.Minute)
+	defaults(&c.StoreMaxStale, time.Minute)
+	defaults(&c.TLSTimeout, 10*time.Second)
+	defaults(&c.HeaderTimeout, time.Minute)
+	defaults(&c.IdleTimeout, 90*time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Peer == nil {
+		c.Peer = func(*http.Request) *keybearer.PeerCredentials { return nil }
+	}
+	p := &Proxy{
+		gate:       newGate(&c),
+		transports: &transports{dialer: c.Dialer, roots: c.Roots, c: &c, pools: map[poolKey]*http.Transport{}},
+		peer:       c.Peer,
+		logger:     c.Logger,
+		conns:      map[net.Conn]struct{}{},
+		quit:       make(chan struct{}),
+	}
+	go p.sweep(c.SecretTTL, c.StoreMaxStale)
+	return p, nil
+}
+
+// Gate returns the decision point, for other wire engines.
+func (p *Proxy) Gate() *Gate { return p.gate }
+
+// Handler returns the engine on net/http for one route. It is an Invalid error when the route is half fixed or its destination is
+// not canonical.
+func (p *Proxy) Handler(r Route) (http.Handler, error) {
+	if (r.Destination == "") != (r.Credential == keybearer.Ref{}) {
+		return nil, keybearer.NewError(keybearer.Invalid, "a route fixes both credential and destination, or neither")
+	}
+	if r.Destination != "" {
+		if _, err := policy.ParseOrigin(r.Destination, "/"); err != nil {
+			return nil, err
+		}
+		if _, err := keybearer.ParseRef(r.Credential.String()); err != nil {
+			return nil, err
+		}
+	}
+	return &handler{proxy: p, route: &r}, nil
+}
+
+// Close ends tunnels and idle connections and stops following the store. Requests under way outside tunnels are not touched: the
+// server that runs them drains them before.
+func (p *Proxy) Close() error {
+	p.gate.stop()
+	close(p.quit)
+	p.closeTunnels()
+	p.transports.close()
+	return nil
+}
+
+func (p *Proxy) closeTunnels() {
+	p.mu.Lock()
+	for conn := range p.conns {
+		conn.Close()
+	}
+	p.conns = nil
+	p.mu.Unlock()
+	p.tunnels.Wait()
+}
+
+func (p *Proxy) track(conn net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns == nil {
+		return false
+	}
+	p.conns[conn] = struct{}{}
+	return true
+}
+
+func (p *Proxy) untrack(conn net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, conn)
+}
+
+// sweep lets go of secrets that nobody uses any more.
+func (p *Proxy) sweep(ttl, maxAge time.Duration) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.gate.snapshots.cache.Sweep(max(ttl, maxAge))
+		case <-p.quit:
+			return
+		}
+	}
+}
+
+// logFailure notes for the operator why a use failed after it had been admitted. The caller got the code alone.
+func (p *Proxy) logFailure(pass *Pass, err *keybearer.Error) {
+	if err.Code == keybearer.CallerGone {
+		return
+	}
+	cause := errors.Unwrap(err)
+	p.logger.Warn("use failed", "request_id", pass.ID(), "code", string(err.Code), "detail", err.Detail, "cause", errText(cause))
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func connectionNames(h http.Header) []string {
+	f := filter{}
+	for _, v := range h["Connection"] {
+		f.nominate([]Field{{"Connection", v}})
+	}
+	return f.nominated
+}
+
+func cutQuery(target string) (path, query string) {
+	path, query, _ = strings.Cut(target, "?")
+	return path, query
+}

@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/fence"
+	"github.com/keybearer/keybearer/internal/inject"
+	"github.com/keybearer/keybearer/policy"
+)
+
+// snapshot is what is known of one credential at one moment: immutable records, and the secret that belongs to exactly
+// these records once somebody needed it.
+type snapshot struct {
+	policy.Snapshot
+	safe *safe // nil when the credential is unknown
+}
+
+// snapshots caches them by the name that requests use.
+type snapshots struct {
+	store   keybearer.Store
+	keyring keybearer.Keyring
+	now     func() time.Time
+	ttl     time.Duration // how long an opened secret serves without asking the keyring
+	stale   time.Duration // how long it serves while the keyring cannot answer
+	cache   *fence.Cache[keybearer.Ref, snapshot]
+}
+
+const (
+	maxSnapshots   = 1 << 16
+	lookupTimeout  = 5 * time.Second
+	openTimeout    = 5 * time.Second
+	reopenInterval = time.Second // between attempts while the keyring cannot answer
+)
+
+func (s *snapshots) changed(changes []keybearer.Change) {
+	ids := make([]string, 0, 8)
+	for _, c := range changes {
+		if c.Kind == keybearer.CredentialRecord || c.Kind == keybearer.ScopeRecord {
+			ids = append(ids, c.ID)
+		}
+	}
+	s.cache.Changed(ids...)
+}
+
+// get returns the snapshot for ref. An unknown scope or credential is a snapshot without them; the error is StoreUnavailable.
+func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (*fence.Entry[snapshot], *keybearer.Error) {
+	e, err := s.cache.Get(ctx, ref, func(ctx context.Context, prev snapshot) (snapshot, []string, error) {
+		return s.load(ctx, ref, prev)
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &keybearer.Error{Code: keybearer.CallerGone, Err: err}
+		}
+		return nil, &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
+	}
+	return e, nil
+}
+
+func (s *snapshots) load(ctx context.Context, ref keybearer.Ref, prev snapshot) (v snapshot, ids []string, err error) {
+	v.Scope, err = s.store.Scope(ctx, ref.Scope)
+	if err == nil {
+		v.Credential, err = s.store.Credential(ctx, keybearer.Ref{Scope: v.Scope.ID, Name: ref.Name})
+	}
+	switch {
+	case keybearer.CodeOf(err) == keybearer.NotFound:
+		return snapshot{}, []string{fence.Any}, nil
+	case err != nil:
+		return snapshot{}, nil, err
+	}
+	if same(prev, v) {
+		v = prev // nothing changed: the opened secret stays
+	} else {
+		v.safe = &safe{s: s, scope: v.Scope, credential: v.Credential}
+	}
+	return v, []string{v.Scope.ID, v.Credential.ID}, nil
+}
+
+func same(a, b snapshot) bool {
+	return a.safe != nil && a.Scope.ID == b.Scope.ID && a.Scope.Revision == b.Scope.Revision &&
+		a.Credential.ID == b.Credential.ID && a.Credential.Revision == b.Credential.Revision
+}
+
+// opened is a secret, ready to be written, and the terms that it was sealed with.
+type opened struct {
+	terms   *keybearer.Terms
+	field   inject.Field
+	needles []string // forms in which an answer could echo it
+	at      time.Time
+}
+
+// safe opens the secret of one snapshot, once for all who wait.
+type safe struct {
+	s          *snapshots
+	scope      *keybearer.Scope
+	credential *keybearer.Credential
+
+	mu      sync.Mutex
+	last    *opened
+	tried   time.Time // last failed attempt
+	failure *keybearer.Error
+	flight  chan struct{} // closed when the attempt under way ends
+}
+
+// open returns the opened secret. It is KeyringUnavailable or CredentialNeedsSecret, or CallerGone when ctx ends.
+func (f *safe) open(ctx context.Context) (*opened, *keybearer.Error) {
+	for {
+		now := f.s.now()
+		f.mu.Lock()
+		if o := f.last; o != nil && now.Sub(o.at) < f.s.ttl {
+			f.mu.Unlock()
+			return o, nil
+		}
+		if f.failure != nil && now.Sub(f.tried) < reopenInterval {
+			o, err := f.fallback(now)
+			f.mu.Unlock()
+			return o, err
+		}
+		if f.flight == nil {
+			f.flight = make(chan struct{})
+			go f.try(context.WithoutCancel(ctx))
+		}
+		flight := f.flight
+		f.mu.Unlock()
+		select {
+		case <-flight:
+		case <-ctx.Done():
+			return nil, &keybearer.Error{Code: keybearer.CallerGone, Err: ctx.Err()}
+		}
+	}
+}
+
+// fallback is what serves while the keyring cannot answer. f.mu is held.
+func (f *safe) fallback(now time.Time) (*opened, *keybearer.Error) {
+	if o := f.last; o != nil && now.Sub(o.at) < f.s.stale {
+		return o, nil
+	}
+	return nil, f.failure
+}
+
+func (f *safe) try(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	at := f.s.now()
+	o, err := f.unseal(ctx, at)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.last, f.failure = o, nil
+	} else {
+		f.failure, f.tried = keybearer.AsError(err), f.s.now()
+		if errors.Is(err, keybearer.ErrUnopenable) || f.failure.Code != keybearer.KeyringUnavailable {
+			f.last = nil // the keyring answered: what was opened before is void
+		}
+	}
+	close(f.flight)
+	f.flight = nil
+}
+
+func (f *safe) unseal(ctx context.Context, at time.Time) (*opened, error) {
+	key, version := f.scope.Key, &f.credential.Current
+	if key == nil || version.Generation != key.Generation || len(version.Sealed) == 0 {
+		return nil, keybearer.NewError(keybearer.CredentialNeedsSecret, "")
+	}
+	sc, err := keybearer.NewSealContext(f.scope.ID, version.Generation, f.credential.ID, version.Number, key.Share)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := f.s.keyring.Open(ctx, key.Name, sc, version.Sealed)
+	if err != nil {
+		if keybearer.CodeOf(err) != keybearer.KeyringUnavailable {
+			err = &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: "open secret", Err: err}
+		}
+		return nil, err
+	}
+	bundle, err := keybearer.DecodeBundle(plain)
+	clear(plain)
+	if err != nil {
+		return nil, err
+	}
+	field, err := inject.For(bundle)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{terms: &bundle.Terms, field: field, needles: needles(bundle, field), at: at}, nil
+}
+
+// Shorter secrets are looked for only as whole values: cutting every "k" out of an answer would ruin it.
+const minNeedle = 8
+
+func needles(b *keybearer.Bundle, f inject.Field) []string {
+	forms := []string{b.Secret.Reveal(), f.Value.Reveal()}
+	if b.Terms.Kind == keybearer.Basic {
+		forms = append(forms, f.Value.Reveal()[len("Basic "):])
+	}
+	return forms
+}

@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/policy"
+)
+
+// transports keeps connections apart: one pool, and one TLS session cache, for each scope and reach.
+type transports struct {
+	dialer *dial.Dialer
+	roots  *x509.CertPool
+	c      *Config
+
+	mu    sync.RWMutex
+	pools map[poolKey]*http.Transport
+}
+
+type poolKey struct {
+	scope string
+	reach policy.Reach
+}
+
+// Idle connections kept for a destination: fewer than are in use at a time would mean handshakes in the tail.
+const maxIdlePerHost = 512
+
+func (t *transports) get(key poolKey) *http.Transport {
+	t.mu.RLock()
+	tr := t.pools[key]
+	t.mu.RUnlock()
+	if tr != nil {
+		return tr
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tr = t.pools[key]; tr != nil {
+		return tr
+	}
+	tr = &http.Transport{
+		Proxy:              nil, // never the environment's
+		DisableCompression: true,
+		ForceAttemptHTTP2:  true,
+		DialContext:        t.dial,
+		TLSClientConfig: &tls.Config{
+			RootCAs:            t.roots,
+			MinVersion:         tls.VersionTLS12,
+			ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		},
+		TLSHandshakeTimeout:    t.c.TLSTimeout,
+		ResponseHeaderTimeout:  t.c.HeaderTimeout,
+		IdleConnTimeout:        t.c.IdleTimeout,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		MaxResponseHeaderBytes: 256 << 10,
+		ReadBufferSize:         16 << 10,
+		WriteBufferSize:        16 << 10,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 15 * time.Second,
+			PingTimeout:     10 * time.Second,
+		},
+	}
+	t.pools[key] = tr
+	return tr
+}
+
+func (t *transports) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, tr := range t.pools {
+		tr.CloseIdleConnections()
+	}
+}
+
+// dialKey carries the judged addresses to the dialer: [http.Transport] offers no other way.
+type dialKey struct{}
+
+type dialTarget struct {
+	destination policy.Destination
+	addresses   dial.Addresses
+}
+
+func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	target, ok := ctx.Value(dialKey{}).(*dialTarget)
+	if !ok || addr != keybearer.JoinHost("", target.destination.Host, target.destination.Port) {
+		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the address to dial is not the one that was judged")
+	}
+	return t.dialer.Connect(ctx, target.addresses, target.destination.Port)
+}
+
+// send forwards with the secret. The header is a private map that nothing else sees; the secret is written into it here, last.
+func (t *transports) send(ctx context.Context, p *Pass, method string, header http.Header, b *body) (*http.Response, *keybearer.Error) {
+	d := &p.Destination
+	ctx = context.WithValue(ctx, dialKey{}, &dialTarget{*d, p.Addresses})
+	out := &http.Request{
+		Method: method,
+		URL:    targetURL(d, p.Target),
+		Host:   keybearer.JoinHost(d.Scheme, d.Host, d.Port),
+		Header: header,
+		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	b.attach(out)
+	out = out.WithContext(ctx)
+	header[p.Field.Name] = []string{p.Field.Value.Reveal()}
+	resp, err := t.get(poolKey{p.ScopeID, p.Addresses.Reach}).RoundTrip(out)
+	if err != nil {
+		return nil, sendError(ctx, err)
+	}
+	resp.Request = nil // it holds the secret
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body.Close()
+		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the destination switched protocols unasked")
+	}
+	return resp, nil
+}
+
+// targetURL makes net/http write exactly the bytes of target in the request line.
+func targetURL(d *policy.Destination, target string) *url.URL {
+	u := &url.URL{Scheme: d.Scheme, Host: keybearer.JoinHost(d.Scheme, d.Host, d.Port)}
+	if len(target) > 1 && target[1] == '/' {
+		// An Opaque that begins with "//" would be written with a scheme before it. The escaped form of the path,
+		// which is what it is sent as, must come out as it went in.
+		path, query := cutQuery(target)
+		u.RawPath = path
+		u.Path, _ = url.PathUnescape(path)
+		u.RawQuery, u.ForceQuery = query, len(path) < len(target)
+		return u
+	}
+	u.Opaque = target
+	return u
+}
+
+// sendError finds the code for a failed round trip. Nothing of the error's text reaches the caller.
+func sendError(ctx context.Context, err error) *keybearer.Error {
+	if own, ok := errors.AsType[*keybearer.Error](err); ok {
+		return own
+	}
+	code := keybearer.DestinationUnreachable
+	switch {
+	case ctx.Err() != nil:
+		code = keybearer.CallerGone
+	case isTLS(err):
+		code = keybearer.DestinationTLSFailed
+	case isTimeout(err):
+		code = keybearer.DestinationTimeout
+	}
+	return &keybearer.Error{Code: code, Op: "send", Err: err}
+}
+
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	op, ok := errors.AsType[*net.OpError](err) // alerts of the peer: Op is "remote error", of ours "local error"
+	return ok && (op.Op == "remote error" || op.Op == "local error")
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
