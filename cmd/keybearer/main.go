@@ -1,9 +1,6 @@
-// Command keybearer is Caddy with the Keybearer modules built in, and the CLI of both.
+// Command keybearer is Caddy with the Keybearer modules built in, and the command line that manages it.
 package main
 
-import (
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
-)
+import "os"
 
-func main() { caddycmd.Main() }
+func main() { os.Exit(newCLI().execute(os.Args[1:])) }

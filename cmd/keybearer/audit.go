@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
+)
+
+func (c *cli) auditCommand() *cobra.Command {
+	cmd := noun("audit", "Read the audit log: uses, refusals and changes", "", c.auditTail(), c.auditShow())
+	c.outputFlag(cmd)
+	return cmd
+}
+
+func (c *cli) auditTail() *cobra.Command {
+	var q admin.AuditQuery
+	var kind, code string
+	cmd := &cobra.Command{
+		Use:     "tail",
+		Aliases: []string{"list"},
+		Short:   "Show the newest events, and with -f those to come",
+		Long: `Show the newest events, oldest of them first; with -f go on with those to come. As json it is one event a line, with the keys of the
+audit file. A use has two events with the same id: its intent, written before anything is sent, and its outcome. The table shows
+them as one line once the outcome is there.`,
+		Example: `  keybearer audit tail
+  keybearer audit tail -n 100 -o json
+  keybearer audit tail --credential docs/crm --event refusal`,
+		Args: need(),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, _ []string) error {
+			q.Kind, q.Code = keybearer.EventKind(kind), keybearer.Code(code)
+			// Ctrl-C is how following ends: it is no failure.
+			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			err := c.printEvents(func(yield func(keybearer.Event, error) bool) {
+				for e, err := range client.Audit(ctx, q) {
+					if !yield(e, err) {
+						return
+					}
+				}
+			})
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}),
+	}
+	f := cmd.Flags()
+	f.IntVarP(&q.Limit, "lines", "n", 20, "the newest `n` events, at most 1000")
+	f.BoolVarP(&q.Follow, "follow", "f", false, "go on with new events until Ctrl-C")
+	f.StringVar(&q.Scope, "scope", "", "only of this `scope`")
+	f.StringVar(&q.Credential, "credential", "", "only of this credential, `<scope>/<name>`")
+	f.StringVar(&q.Caller, "caller", "", "only by this `caller`")
+	f.StringVar(&kind, "event", "", "only of this `kind`: use, refusal or change")
+	f.StringVar(&code, "code", "", "only with this `code`, as in destination_not_allowed")
+	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
+	_ = cmd.RegisterFlagCompletionFunc("credential", c.completeFlag(credentialNames))
+	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(callerNames))
+	_ = cmd.RegisterFlagCompletionFunc("event", words(string(keybearer.UseEvent), string(keybearer.RefusalEvent), string(keybearer.ChangeEvent)))
+	return cmd
+}
+
+// printEvents writes events as they come. Lines of the table have fixed columns, since the next event is not known yet.
+func (c *cli) printEvents(events func(func(keybearer.Event, error) bool)) error {
+	var failed error
+	events(func(e keybearer.Event, err error) bool {
+		if err != nil {
+			failed = err
+			return false
+		}
+		switch c.format {
+		case asJSON:
+			failed = jsonLine(c.out, e)
+		case asYAML:
+			if _, failed = fmt.Fprintln(c.out, "---"); failed == nil {
+				failed = c.encode(e)
+			}
+		case asName:
+			_, failed = fmt.Fprintln(c.out, e.ID)
+		default:
+			if e.Phase == keybearer.Intent {
+				return true
+			}
+			_, failed = fmt.Fprintln(c.out, c.eventLine(e))
+		}
+		return failed == nil
+	})
+	return failed
+}
+
+// eventLine is one event for people: when, what, who, with which credential, and what came of it.
+func (c *cli) eventLine(e keybearer.Event) string {
+	s := c.style
+	who := e.Operator
+	if e.Caller != "" {
+		who = "app:" + e.Caller
+	}
+	if e.ActingUser != "" {
+		who += " for user:" + e.ActingUser
+	}
+	on := e.Scope
+	if e.Credential != "" {
+		on += "/" + e.Credential
+	}
+	var kind, what string
+	switch e.Kind {
+	case keybearer.UseEvent:
+		kind = s.green("use    ")
+		what = target(e)
+		if e.DestinationStatus != 0 {
+			what += fmt.Sprintf(" → %d in %.0f ms", e.DestinationStatus, e.DurationMS)
+		}
+		if e.Code != "" {
+			what += " → " + string(e.Code)
+		}
+	case keybearer.RefusalEvent:
+		kind = s.red("refusal")
+		what = target(e) + " → " + string(e.Code)
+	default:
+		kind = s.cyan("change ")
+		what = e.Action
+		if len(e.Changed) > 0 {
+			what += " (" + strings.Join(e.Changed, ", ") + ")"
+		}
+		if e.Code != "" {
+			what += " → " + string(e.Code)
+		}
+	}
+	return fmt.Sprintf("%s  %s  %s  %s  %s", s.dim(e.Time.Local().Format("2006-01-02 15:04:05")), kind,
+		printable(pad(who, 16), false), s.bold(printable(pad(on, 20), false)), printable(what, false))
+}
+
+// target is what was asked of which destination.
+func target(e keybearer.Event) string {
+	if e.Host == "" {
+		return e.Method
+	}
+	return strings.TrimSpace(e.Method + " " + e.Scheme + "://" + keybearer.JoinHost(e.Scheme, e.Host, e.Port) + e.Path)
+}
+
+func pad(text string, width int) string {
+	if text == "" {
+		text = "-"
+	}
+	return text + strings.Repeat(" ", max(width-len([]rune(text)), 0))
+}
+
+func (c *cli) auditShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show <request id>",
+		Short: "Show the events of one request",
+		Long: `Show the events of one request, by the id that every answer carries in Keybearer-Request-Id and every refusal in its body.`,
+		Example: "  keybearer audit show $(keybearer audit tail -n 1 -o name)",
+		Args:    need("a request id"),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			found := false
+			if c.format == asTable {
+				c.format = asYAML
+			}
+			err := c.printEvents(func(yield func(keybearer.Event, error) bool) {
+				for e, err := range client.Audit(ctx, admin.AuditQuery{ID: args[0], Limit: 10}) {
+					found = found || err == nil
+					if !yield(e, err) {
+						return
+					}
+				}
+			})
+			if err == nil && !found {
+				return keybearer.NewError(keybearer.NotFound, "the audit log has no event "+args[0]).
+					WithHint("the server keeps the newest events at hand; older ones are in the audit file")
+			}
+			return err
+		}),
+	}
+}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
+)
+
+func (c *cli) callerCommand() *cobra.Command {
+	cmd := noun("caller", "Manage callers: the apps that send through Keybearer",
+		`A caller is an app. It proves itself with a token, is bound to scopes, and holds grants as app:<name>. A token is shown once, when it is
+made, and kept as a hash.`,
+		c.callerCreate(), c.callerList(), c.callerShow(), c.callerEdit(), c.callerToken(), c.callerRevoke(),
+		c.callerVerb("disable", "Refuse the app at once; can be taken back", "disabled", (*admin.Client).DisableCaller),
+		c.callerVerb("enable", "Take back a disable", "enabled", (*admin.Client).EnableCaller),
+		c.callerBinding("bind", "Let an app be granted credentials of a scope", "bound caller %s to scope %s", (*admin.Client).BindCaller),
+		c.callerBinding("unbind", "Refuse an app every credential of a scope", "unbound caller %s from scope %s", (*admin.Client).UnbindCaller),
+		c.callerVerb("delete", "Delete a caller for good; its name stays reserved", "deleted", (*admin.Client).DeleteCaller))
+	c.outputFlag(cmd)
+	return cmd
+}
+
+func (c *cli) callerCreate() *cobra.Command {
+	var n admin.NewCaller
+	cmd := &cobra.Command{
+		Use:   "create <name>",
+		Short: "Create a caller and print its token, this once",
+		Long: `Create a caller. Its token goes to standard output, alone, and is not shown again; the app presents it as the password in its proxy URL,
+or in Proxy-Authorization: Bearer.`,
+		Example: "  keybearer caller create billing --scope docs\n  keybearer caller create shop --scope docs --scope crm --description 'web shop'",
+		Args:    need("a name"),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			n.Name = args[0]
+			issued, err := client.CreateCaller(ctx, n)
+			if err != nil {
+				return err
+			}
+			c.done("created caller %s%s", issued.Caller.Name, boundTo(issued.Caller))
+			return c.printToken(issued, issued.Token)
+		}),
+	}
+	cmd.Flags().StringArrayVar(&n.Scopes, "scope", nil, "bind it to this `scope`; may be repeated")
+	cmd.Flags().StringVar(&n.Description, "description", "", "what it is")
+	cmd.Flags().BoolVar(&n.NoToken, "no-token", false, "make no token: it proves itself in another way")
+	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
+	return cmd
+}
+
+func boundTo(x admin.Caller) string {
+	if len(x.Scopes) == 0 {
+		return ", bound to no scope"
+	}
+	return ", bound to " + strings.Join(x.Scopes, ", ")
+}
+
+// printToken writes a new token alone, or with its record if another format was asked for. It is the one place where the command line
+// prints a secret.
+func (c *cli) printToken(issued any, token admin.Plaintext) error {
+	if c.format == asJSON || c.format == asYAML {
+		return c.encode(issued)
+	}
+	if token.IsZero() {
+		return nil
+	}
+	if isTerminal(c.out) {
+		c.note("its token, shown this once:")
+	}
+	_, err := fmt.Fprintln(c.out, token.Reveal())
+	return err
+}
+
+func (c *cli) callerList() *cobra.Command {
+	var q admin.ListQuery
+	var limit int
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List callers",
+		Example: "  keybearer caller list\n  keybearer caller list --search shop -o name",
+		Args:    need(),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, _ []string) error {
+			callers, err := all(limit, q, func(q admin.ListQuery) (admin.Page[admin.Caller], error) { return client.Callers(ctx, q) })
+			if err != nil {
+				return err
+			}
+			return printList(c, callers, listing[admin.Caller]{
+				heads: []string{"NAME", "STATE", "SCOPES", "TOKENS", "CREATED", "DESCRIPTION"},
+				cells: func(x admin.Caller) []cell {
+					return []cell{
+						bold(x.Name), liveCell(x.Disabled, x.DeletedAt), plain(strings.Join(x.Scopes, ", ")), plain(fmt.Sprint(len(x.Tokens))),
+						plain(ago(x.CreatedAt, c.now())), plain(x.Description),
+					}
+				},
+				name:  func(x admin.Caller) string { return x.Name },
+				empty: "no callers",
+			})
+		}),
+	}
+	listFlags(cmd, &q, &limit)
+	return cmd
+}
+
+func liveCell(disabled bool, deleted time.Time) cell {
+	switch {
+	case !deleted.IsZero():
+		return bad("deleted")
+	case disabled:
+		return bad("disabled")
+	}
+	return good("active")
+}
+
+func (c *cli) callerFields(x admin.Caller) []field {
+	return []field{
+		row("name", bold(x.Name)),
+		row("id", plain(x.ID)),
+		row("subject", plain(string(keybearer.AppSubject(x.Name)))),
+		row("description", plain(x.Description)),
+		row("state", liveCell(x.Disabled, x.DeletedAt)),
+		row("scopes", plain(strings.Join(x.Scopes, ", "))),
+		row("tokens", c.tokenCells(x.Tokens)...),
+		row("created", plain(ago(x.CreatedAt, c.now()))),
+		row("changed", plain(ago(x.UpdatedAt, c.now()))),
+	}
+}
+
+func (c *cli) tokenCells(tokens []admin.Token) []cell {
+	cells := make([]cell, len(tokens))
+	for i, t := range tokens {
+		text := t.ID + "  made " + ago(t.CreatedAt, c.now())
+		if !t.ExpiresAt.IsZero() {
+			text += ", ends " + ago(t.ExpiresAt, c.now())
+		}
+		cells[i] = plain(text)
+	}
+	return cells
+}
+
+func (c *cli) callerShow() *cobra.Command {
+	return &cobra.Command{
+		Use:               "show <name>",
+		Short:             "Show a caller; never its tokens",
+		Example:           "  keybearer caller show billing",
+		Args:              need("a caller"),
+		ValidArgsFunction: c.complete(callerNames),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			x, err := client.Caller(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return printItem(c, x, x.Name, c.callerFields(x))
+		}),
+	}
+}
+
+func (c *cli) callerEdit() *cobra.Command {
+	var description string
+	cmd := &cobra.Command{
+		Use:               "edit <name>",
+		Short:             "Change a caller's description",
+		Example:           "  keybearer caller edit billing --description 'invoices'",
+		Args:              need("a caller"),
+		ValidArgsFunction: c.complete(callerNames),
+	}
+	cmd.Flags().StringVar(&description, "description", "", "what it is")
+	cmd.RunE = c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+		if !cmd.Flags().Changed("description") {
+			return usagef("there is nothing to change").withHint("give --description; scopes are changed with keybearer caller bind and unbind")
+		}
+		x, err := client.EditCaller(ctx, args[0], admin.CallerPatch{Description: &description})
+		if err != nil {
+			return err
+		}
+		c.done("changed caller %s", x.Name)
+		return printChanged(c, x, x.Name, c.callerFields)
+	})
+	return cmd
+}
+
+func (c *cli) callerToken() *cobra.Command {
+	return noun("token", "Make a new token for a caller", "",
+		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, overlap time.Duration) (any, admin.Plaintext, error) {
+			issued, err := client.RotateCallerToken(ctx, name, overlap)
+			return issued, issued.Token, err
+		}),
+		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string) (any, admin.Plaintext, error) {
+			issued, err := client.AddCallerToken(ctx, name)
+			return issued, issued.Token, err
+		}))
+}
+
+type nameSource = func(context.Context, *admin.Client) ([]string, error)
+
+// tokenRotate makes the command that replaces the tokens of a caller or operator.
+func (c *cli) tokenRotate(what, example string, names nameSource,
+	rotate func(context.Context, *admin.Client, string, time.Duration) (any, admin.Plaintext, error),
+) *cobra.Command {
+	var overlap string
+	cmd := &cobra.Command{
+		Use:   "rotate <name>",
+		Short: "Print a new token, this once, in place of those there are",
+		Long: `Make a new token and print it, this once. Those there are end at once, or, with --overlap, after that time, so that whoever uses
+them can be changed over.`,
+		Example: fmt.Sprintf("  keybearer %s token rotate %s\n  keybearer %[1]s token rotate %[2]s --overlap 24h", what, example),
+		Args:    need("a " + what),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			d, ok := lapse(overlap)
+			if !ok {
+				return usagef("%q is no duration", overlap).withHint("use 0, 30m, 24h or 7d")
+			}
+			issued, token, err := rotate(ctx, client, args[0], d)
+			if err != nil {
+				return err
+			}
+			ends := "have ended"
+			if d > 0 {
+				ends = "end in " + span(d)
+			}
+			c.done("made a new token for %s %s; older ones %s", what, args[0], ends)
+			return c.printToken(issued, token)
+		}),
+		ValidArgsFunction: c.complete(names),
+	}
+	cmd.Flags().StringVar(&overlap, "overlap", "0", "how `long` older tokens stay good: 30m, 24h, 7d")
+	return cmd
+}
+
+// tokenAdd makes the command that gives a caller or operator one more token.
+func (c *cli) tokenAdd(what, example string, names nameSource,
+	add func(context.Context, *admin.Client, string) (any, admin.Plaintext, error),
+) *cobra.Command {
+	return &cobra.Command{
+		Use:               "add <name>",
+		Short:             "Print one more token, this once; older ones stay good",
+		Example:           fmt.Sprintf("  keybearer %s token add %s", what, example),
+		Args:              need("a " + what),
+		ValidArgsFunction: c.complete(names),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			issued, token, err := add(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			c.done("made one more token for %s %s", what, args[0])
+			return c.printToken(issued, token)
+		}),
+	}
+}
+
+func (c *cli) callerRevoke() *cobra.Command {
+	var token string
+	cmd := &cobra.Command{
+		Use:               "revoke <name>",
+		Short:             "Revoke a caller's tokens; holds for the next request",
+		Example:           "  keybearer caller revoke billing",
+		Args:              need("a caller"),
+		ValidArgsFunction: c.complete(callerNames),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			x, err := client.RevokeCallerToken(ctx, args[0], token)
+			if err != nil {
+				return err
+			}
+			c.done("revoked %s of caller %s", revoked(token), x.Name)
+			return printChanged(c, x, x.Name, c.callerFields)
+		}),
+	}
+	cmd.Flags().StringVar(&token, "token", "", "only the token with this `id`, as caller show gives it")
+	return cmd
+}
+
+func revoked(token string) string {
+	if token == "" {
+		return "every token"
+	}
+	return "token " + token
+}
+
+// callerVerb makes a command that does one thing to one caller.
+func (c *cli) callerVerb(verb, short, did string, do func(*admin.Client, context.Context, string) (admin.Caller, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:               verb + " <name>",
+		Short:             short,
+		Example:           "  keybearer caller " + verb + " billing",
+		Args:              need("a caller"),
+		ValidArgsFunction: c.complete(callerNames),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			x, err := do(client, ctx, args[0])
+			if err != nil {
+				return err
+			}
+			c.done("%s caller %s", did, x.Name)
+			return printChanged(c, x, x.Name, c.callerFields)
+		}),
+	}
+}
+
+func (c *cli) callerBinding(verb, short, told string, do func(*admin.Client, context.Context, string, string) (admin.Caller, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:               verb + " <name> <scope>...",
+		Short:             short,
+		Example:           "  keybearer caller " + verb + " billing crm",
+		Args:              need("a caller", "a scope..."),
+		ValidArgsFunction: c.complete(callerNames, scopeNames),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			var last admin.Caller
+			for _, scope := range args[1:] {
+				x, err := do(client, ctx, args[0], scope)
+				if err != nil {
+					return err
+				}
+				c.done(told, x.Name, scope)
+				last = x
+			}
+			return printChanged(c, last, last.Name, c.callerFields)
+		}),
+	}
+}
