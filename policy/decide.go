@@ -110,7 +110,11 @@ func judge(req *Request, snap Snapshot) (step, keybearer.Code, string) {
 		return stepUser, keybearer.UserRequired, "the credential is used only on behalf of a person"
 	}
 
-	switch cred.State(req.Now) {
+	now := req.Now
+	if now.IsZero() {
+		now = cred.ExpiresAt
+	}
+	switch cred.State(now) {
 	case keybearer.Disabled:
 		return stepState, keybearer.CredentialDisabled, "the credential is disabled"
 	case keybearer.Expired:
@@ -120,9 +124,6 @@ func judge(req *Request, snap Snapshot) (step, keybearer.Code, string) {
 	case keybearer.Active:
 	default:
 		return stepState, keybearer.CredentialForbidden, "the credential is in a state that is not known"
-	}
-	if req.Now.IsZero() && !cred.ExpiresAt.IsZero() {
-		return stepState, keybearer.CredentialExpired, "the credential can expire and the time is not known"
 	}
 	if scope.Regenerating() {
 		return stepState, keybearer.ScopeRegenerating, "the scope's key is being regenerated, or the scope deleted"

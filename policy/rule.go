@@ -92,6 +92,9 @@ func parseRule(text string) (r keybearer.Rule, p *problem) {
 			return r, p
 		}
 	}
+	if n := strings.Trim(path, "0123456789"); n == "/" && len(path) > 1 && t.Addr.IsValid() && text[0] != 'h' {
+		return r, &problem{why: "a rule is for one address, not for a network", hint: "write one rule for each address; networks belong in allow_private"}
+	}
 	if path == "/" {
 		path = ""
 	}
