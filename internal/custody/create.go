@@ -1,0 +1,99 @@
+package custody
+
+import (
+	"context"
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
+
+// NewCredential is what a credential is made from.
+type NewCredential struct {
+	Name        string
+	Description string
+	Kind        keybearer.Kind
+	Header      string
+	Prefix      string
+	Secret      Secret
+	Rules       []Destination // none: it refuses everything
+	RequireUser bool
+	WebSocket   bool
+	PassCookies bool
+	PassTrace   bool
+	ExpiresAt   time.Time
+}
+
+// CreateCredential makes a credential; the actor gets administer on it. It returns [keybearer.ScopeKeyMissing], [keybearer.ScopeRegenerating],
+// [keybearer.AlreadyExists] also for the name of a tombstone, [keybearer.SecretInvalid] and [keybearer.RuleInvalid].
+func (c *Custody) CreateCredential(ctx context.Context, ask Ask, scope string, n NewCredential) (Credential, error) {
+	ask.Revision = 0 // there is nothing yet that could have one
+	return onScope(ctx, c, ask, scope, CredentialCreate, func(p *permit, s *keybearer.Scope) (Credential, error) {
+		if err := ready(s); err != nil {
+			return Credential{}, err
+		}
+		cred, err := c.build(&n)
+		if err != nil {
+			return Credential{}, err
+		}
+		cred.ScopeID = s.ID
+		cred.Grants = []keybearer.Grant{{Subject: p.ask.Actor.Subject, Level: keybearer.Administer}}
+		terms := cred.Current.Terms
+		if cred.Current, err = c.seal(ctx, s, cred.ID, 1, &terms, &n.Secret); err != nil {
+			return Credential{}, err
+		}
+		cred.LastVersion = 1
+		if taken, err := missing(c.store.Credential(ctx, keybearer.Ref{Scope: s.ID, Name: n.Name})); err != nil {
+			return Credential{}, err
+		} else if taken != nil {
+			return Credential{}, nameTaken(taken)
+		}
+		p.on.credential = cred
+		// The scope's row goes with it: a regenerate that came between makes this commit stale.
+		if cred.Revision, err = p.commit(ctx, nil, keybearer.Write{Credential: cred}, keybearer.Write{Scope: s}); err != nil {
+			return Credential{}, err
+		}
+		return c.view(&p.ask.Actor, p.on, nil), nil
+	})
+}
+
+func nameTaken(by *keybearer.Credential) error {
+	e := keybearer.NewError(keybearer.AlreadyExists, "")
+	if !by.DeletedAt.IsZero() {
+		e.Detail, e.Hint = "the name belongs to a deleted credential", "restore that one, or choose another name until it is purged"
+	}
+	return e
+}
+
+// build checks what was given and makes a record of it, without scope, grants and secret.
+func (c *Custody) build(n *NewCredential) (*keybearer.Credential, error) {
+	now := c.moment()
+	if err := checkName("a credential", n.Name, keybearer.IDCredential); err != nil {
+		return nil, err
+	}
+	if err := checkDescription(n.Description); err != nil {
+		return nil, err
+	}
+	if err := checkExpiry(n.ExpiresAt, now); err != nil {
+		return nil, err
+	}
+	rules, err := parseRules(n.Rules)
+	if err != nil {
+		return nil, err
+	}
+	terms := keybearer.Terms{Kind: n.Kind, Header: n.Header, Prefix: n.Prefix, Rules: rules, RequireUser: n.RequireUser, WebSocket: n.WebSocket}
+	if err := checkTerms(&terms); err != nil {
+		return nil, err
+	}
+	return &keybearer.Credential{
+		ID: keybearer.NewID(keybearer.IDCredential), Name: n.Name, Description: n.Description,
+		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ExpiresAt: n.ExpiresAt.UTC(),
+		Current: keybearer.Version{Terms: terms}, CreatedAt: now, UpdatedAt: now,
+	}, nil
+}
+
+func checkExpiry(t, now time.Time) error {
+	if !t.IsZero() && !t.After(now) {
+		return keybearer.NewError(keybearer.Invalid, "the expiry lies in the past").WithHint("to stop use at once, disable the credential")
+	}
+	return nil
+}
