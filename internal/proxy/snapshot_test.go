@@ -1,0 +1,285 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
+
+// gatedKeyring is the real keyring with a hand on its Open.
+type gatedKeyring struct {
+	keybearer.Keyring
+	opens atomic.Int32
+	mu    sync.Mutex
+	hook  func() error // runs before each Open; an error takes its place
+}
+
+func (k *gatedKeyring) Open(ctx context.Context, key string, sc keybearer.SealContext, sealed []byte) ([]byte, error) {
+	k.opens.Add(1)
+	k.mu.Lock()
+	hook := k.hook
+	k.mu.Unlock()
+	if hook != nil {
+		if err := hook(); err != nil {
+			return nil, err
+		}
+	}
+	return k.Keyring.Open(ctx, key, sc, sealed)
+}
+
+func (k *gatedKeyring) set(hook func() error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.hook = hook
+}
+
+func gated(k *gatedKeyring) labOption {
+	return func(l *lab, c *Config) { k.Keyring = l.keyring; c.Keyring = k }
+}
+
+func (l *lab) get(addr, credential string) (int, string) {
+	l.t.Helper()
+	resp, body := raw(l.t, addr, "GET "+l.plain()+"/ HTTP/1.1\r\nHost: x\r\nKeybearer-Credential: "+credential+"\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
+	return resp.StatusCode, body
+}
+
+func wantCode(t *testing.T, status int, body string, want int, code keybearer.Code) {
+	t.Helper()
+	if status != want || !strings.Contains(body, `"code":"`+string(code)+`"`) {
+		t.Fatalf("got %d %s, want %d %s", status, body, want, code)
+	}
+}
+
+// A fill that is paused, while the credential is revoked, and resumed then, must not send the old secret, neither for the
+// request that began it nor for any later one.
+func TestAFillThatFinishesAfterARevokeRevivesNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*lab, *keybearer.Credential)
+		status int
+		code   keybearer.Code
+	}{
+		"grant removed": {func(l *lab, c *keybearer.Credential) {
+			l.update(c, func(c *keybearer.Credential) { c.Grants = nil })
+		}, 403, keybearer.CredentialForbidden},
+		"disabled": {func(l *lab, c *keybearer.Credential) {
+			l.update(c, func(c *keybearer.Credential) { c.Disabled = true })
+		}, 403, keybearer.CredentialDisabled},
+		"rules narrowed": {func(l *lab, c *keybearer.Credential) {
+			l.update(c, func(c *keybearer.Credential) { c.Current.Terms.Rules = nil })
+		}, 403, keybearer.DestinationNotAllowed},
+		"row deleted": {func(l *lab, c *keybearer.Credential) {
+			d := must(l.store.Credential(context.Background(), keybearer.Ref{Scope: c.ScopeID, Name: c.ID}))
+			l.commit(keybearer.Write{Credential: d, Delete: true})
+		}, 403, keybearer.CredentialForbidden},
+		"scope regenerating": {func(l *lab, _ *keybearer.Credential) {
+			s := l.scope.Clone()
+			s.Work = &keybearer.ScopeWork{Kind: keybearer.WorkRegenerate}
+			l.commit(keybearer.Write{Scope: s})
+		}, 503, keybearer.ScopeRegenerating},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &gatedKeyring{}
+			l := newLab(t, gated(k))
+			c := l.credential("crm", l.bearer(), "s3cret-token")
+			addr := l.serve(Route{})
+			paused, resume := make(chan struct{}), make(chan struct{})
+			k.set(func() error { close(paused); k.set(nil); <-resume; return nil })
+			type answer struct {
+				status int
+				body   string
+			}
+			got := make(chan answer)
+			go func() {
+				status, body := l.get(addr, "docs/crm")
+				got <- answer{status, body}
+			}()
+			<-paused
+			tc.change(l, c)
+			close(resume)
+			first := <-got
+			wantCode(t, first.status, first.body, tc.status, tc.code)
+			status, body := l.get(addr, "docs/crm")
+			wantCode(t, status, body, tc.status, tc.code)
+			if len(l.seen) != 0 {
+				t.Fatalf("%d requests reached the destination after the change", len(l.seen))
+			}
+		})
+	}
+}
+
+func TestANewSecretIsSentByTheNextRequest(t *testing.T) {
+	l := newLab(t)
+	c := l.credential("crm", l.bearer(), "secret-one")
+	addr := l.serve(Route{})
+	for i, secret := range []string{"secret-one", "secret-two", "secret-three"} {
+		if i > 0 {
+			c = l.update(c, func(c *keybearer.Credential) {
+				c.Current.Number++
+				l.seal(c, &keybearer.Bundle{Terms: c.Current.Terms, Secret: keybearer.NewSecret(secret)})
+			})
+		}
+		if status, body := l.get(addr, "docs/crm"); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+		<-l.bodies
+		if got := (<-l.seen).Header.Get("Authorization"); got != "Bearer "+secret {
+			t.Fatalf("arrived %q, want %q", got, secret)
+		}
+	}
+}
+
+func TestOneOpenServesAStampede(t *testing.T) {
+	k := &gatedKeyring{}
+	l := newLab(t, gated(k))
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if status, body := l.get(addr, "docs/crm"); status != 200 {
+				t.Errorf("%d %s", status, body)
+			}
+		})
+	}
+	wg.Wait()
+	if n := k.opens.Load(); n != 1 {
+		t.Fatalf("the keyring was asked %d times, want once", n)
+	}
+}
+
+func TestAnOpenedSecretLivesForItsTimeAndOutlivesTheKeyringOnlyAsLongAsAllowed(t *testing.T) {
+	k := &gatedKeyring{}
+	l := newLab(t, gated(k), func(_ *lab, c *Config) {
+		c.SecretTTL, c.KeyringMaxStale, c.StoreMaxStale = 5*time.Minute, 15*time.Minute, time.Minute
+	})
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	ask := func(want int, code keybearer.Code) {
+		t.Helper()
+		status, body := l.get(addr, "docs/crm")
+		if want != 200 {
+			wantCode(t, status, body, want, code)
+		} else if status != 200 {
+			t.Fatalf("got %d %s", status, body)
+		}
+	}
+	ask(200, "")
+	l.clock.advance(2 * time.Minute) // the metadata is read again, the secret stays open
+	ask(200, "")
+	if n := k.opens.Load(); n != 1 {
+		t.Fatalf("opened %d times within its time, want once", n)
+	}
+	l.clock.advance(4 * time.Minute)
+	ask(200, "")
+	if n := k.opens.Load(); n != 2 {
+		t.Fatalf("opened %d times after its time, want twice", n)
+	}
+	away := errors.New("connection refused")
+	k.set(func() error { return away })
+	l.clock.advance(10 * time.Minute) // past its time, within keyring_max_stale
+	ask(200, "")
+	l.clock.advance(6 * time.Minute)
+	ask(503, keybearer.KeyringUnavailable)
+	k.set(nil)
+	l.clock.advance(2 * time.Second)
+	ask(200, "")
+	k.set(func() error {
+		return &keybearer.Error{Code: keybearer.KeyringUnavailable, Err: keybearer.ErrUnopenable}
+	})
+	l.clock.advance(6 * time.Minute)
+	ask(503, keybearer.KeyringUnavailable) // it did answer: nothing old serves
+	k.set(func() error { return away })
+	l.clock.advance(2 * time.Second)
+	ask(503, keybearer.KeyringUnavailable)
+}
+
+func TestNothingIsSentThatTheAuditLogDoesNotHold(t *testing.T) {
+	broken := &brokenAuditor{}
+	l := newLab(t, func(l *lab, c *Config) { broken.Auditor = c.Auditor; c.Auditor = broken })
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	broken.fail.Store(true)
+	status, body := l.get(addr, "docs/crm")
+	wantCode(t, status, body, 503, keybearer.AuditUnavailable)
+	if len(l.seen) != 0 {
+		t.Fatal("a request was sent without its audit line")
+	}
+	broken.fail.Store(false)
+	if status, body = l.get(addr, "docs/crm"); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+}
+
+type brokenAuditor struct {
+	keybearer.Auditor
+	fail atomic.Bool
+}
+
+func (b *brokenAuditor) Record(ctx context.Context, e *keybearer.Event) error {
+	if b.fail.Load() {
+		return errors.New("disk full")
+	}
+	return b.Auditor.Record(ctx, e)
+}
+
+func TestAStoreThatCannotAnswerRefuses(t *testing.T) {
+	s := &brokenStore{}
+	l := newLab(t, func(l *lab, c *Config) { s.Store = l.store; c.Store = s })
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	s.fail.Store(true)
+	status, body := l.get(addr, "docs/crm")
+	wantCode(t, status, body, 503, keybearer.StoreUnavailable)
+	s.fail.Store(false)
+	if status, body = l.get(addr, "docs/crm"); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	s.fail.Store(true)
+	if status, body = l.get(addr, "docs/crm"); status != 200 {
+		t.Fatalf("what is known did not serve: %d %s", status, body)
+	}
+	l.clock.advance(2 * time.Minute)
+	status, body = l.get(addr, "docs/crm")
+	wantCode(t, status, body, 503, keybearer.StoreUnavailable)
+}
+
+type brokenStore struct {
+	keybearer.Store
+	fail atomic.Bool
+}
+
+func (b *brokenStore) Credential(ctx context.Context, ref keybearer.Ref) (*keybearer.Credential, error) {
+	if b.fail.Load() {
+		return nil, keybearer.NewError(keybearer.StoreUnavailable, "")
+	}
+	return b.Store.Credential(ctx, ref)
+}
+
+func TestARevokedCallerIsRefusedByTheNextRequest(t *testing.T) {
+	l := newLab(t)
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	if status, body := l.get(addr, "docs/crm"); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	c := l.caller.Clone()
+	c.Disabled = true
+	c.Revision = l.commit(keybearer.Write{Caller: c})
+	status, body := l.get(addr, "docs/crm")
+	wantCode(t, status, body, http.StatusProxyAuthRequired, keybearer.CallerUnauthenticated)
+	c.Disabled, c.Tokens[0].ExpiresAt = false, l.clock.now().Add(time.Hour)
+	l.commit(keybearer.Write{Caller: c})
+	if status, body = l.get(addr, "docs/crm"); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	l.clock.advance(2 * time.Hour)
+	status, body = l.get(addr, "docs/crm")
+	wantCode(t, status, body, http.StatusProxyAuthRequired, keybearer.CallerUnauthenticated)
+}
