@@ -154,9 +154,9 @@ func pad(text string, width int) string {
 
 func (c *cli) auditShow() *cobra.Command {
 	return &cobra.Command{
-		Use:   "show <request id>",
-		Short: "Show the events of one request",
-		Long: `Show the events of one request, by the id that every answer carries in Keybearer-Request-Id and every refusal in its body.`,
+		Use:     "show <request id>",
+		Short:   "Show the events of one request",
+		Long:    `Show the events of one request, by the id that every answer carries in Keybearer-Request-Id and every refusal in its body.`,
 		Example: "  keybearer audit show $(keybearer audit tail -n 1 -o name)",
 		Args:    need("a request id"),
 		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
@@ -165,7 +165,10 @@ func (c *cli) auditShow() *cobra.Command {
 				c.format = asYAML
 			}
 			err := c.printEvents(func(yield func(keybearer.Event, error) bool) {
-				for e, err := range client.Audit(ctx, admin.AuditQuery{ID: args[0], Limit: 10}) {
+				for e, err := range client.Audit(ctx, admin.AuditQuery{Limit: 1000}) {
+					if err == nil && e.ID != args[0] {
+						continue
+					}
 					found = found || err == nil
 					if !yield(e, err) {
 						return

@@ -187,10 +187,6 @@ func (c *cli) callerToken() *cobra.Command {
 		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, overlap time.Duration) (any, admin.Plaintext, error) {
 			issued, err := client.RotateCallerToken(ctx, name, overlap)
 			return issued, issued.Token, err
-		}),
-		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string) (any, admin.Plaintext, error) {
-			issued, err := client.AddCallerToken(ctx, name)
-			return issued, issued.Token, err
 		}))
 }
 
@@ -228,27 +224,6 @@ them can be changed over.`,
 	}
 	cmd.Flags().StringVar(&overlap, "overlap", "0", "how `long` older tokens stay good: 30m, 24h, 7d")
 	return cmd
-}
-
-// tokenAdd makes the command that gives a caller or operator one more token.
-func (c *cli) tokenAdd(what, example string, names nameSource,
-	add func(context.Context, *admin.Client, string) (any, admin.Plaintext, error),
-) *cobra.Command {
-	return &cobra.Command{
-		Use:               "add <name>",
-		Short:             "Print one more token, this once; older ones stay good",
-		Example:           fmt.Sprintf("  keybearer %s token add %s", what, example),
-		Args:              need("a " + what),
-		ValidArgsFunction: c.complete(names),
-		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
-			issued, token, err := add(ctx, client, args[0])
-			if err != nil {
-				return err
-			}
-			c.done("made one more token for %s %s", what, args[0])
-			return c.printToken(issued, token)
-		}),
-	}
 }
 
 func (c *cli) callerRevoke() *cobra.Command {

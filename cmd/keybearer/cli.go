@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -37,13 +38,13 @@ func newCLI() *cli {
 }
 
 // execute runs one command line, tells its error and returns the exit code.
-func (c *cli) execute(args []string) int {
+func (c *cli) execute(ctx context.Context, args []string) int {
 	root := c.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
-	cmd, err := root.ExecuteC()
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}

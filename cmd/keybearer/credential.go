@@ -33,7 +33,9 @@ func (c *cli) onCredential(fn func(ctx context.Context, client *admin.Client, re
 		if err != nil {
 			return err
 		}
-		return c.with(func(ctx context.Context, client *admin.Client, args []string) error { return fn(ctx, client, ref, args) })(cmd, args[1:])
+		return c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			return fn(ctx, client, ref, args)
+		})(cmd, args[1:])
 	}
 }
 

@@ -72,7 +72,7 @@ func (b *box) add(paint func(style, string) string, format string, args ...any) 
 
 // sideBySide draws two boxes of the same height. Lines that are too long go on below.
 func (p *screen) sideBySide(left, right box) {
-	inner := (p.width-3-1)/2 - 4 // margin, gap, borders with a blank each
+	inner := (p.width-3-1)/2 - 4 // margin and gap; borders with a blank each
 	l, r := wrap(left.lines, inner), wrap(right.lines, inner)
 	for len(l) < len(r) {
 		l = append(l, line{})
@@ -80,22 +80,34 @@ func (p *screen) sideBySide(left, right box) {
 	for len(r) < len(l) {
 		r = append(r, line{})
 	}
-	border := func(open, title, shut string) string {
-		bar := strings.Repeat("─", max(inner+2-utf8.RuneCountInString(title), 0))
-		return p.s.dim(open) + p.s.bold(title) + p.s.dim(bar+shut)
-	}
-	side := func(x line) string {
-		text := x.text + strings.Repeat(" ", max(inner-utf8.RuneCountInString(x.text), 0))
-		if x.paint != nil {
-			text = x.paint(p.s, text)
-		}
-		return p.s.dim("│") + " " + text + " " + p.s.dim("│")
-	}
-	p.printf("   %s %s\n", border("╭", " "+left.title+" ", "╮"), border("╭", " "+right.title+" ", "╮"))
+	p.printf("   %s %s\n", p.border("╭", " "+left.title+" ", "╮", inner), p.border("╭", " "+right.title+" ", "╮", inner))
 	for i := range l {
-		p.printf("   %s %s\n", side(l[i]), side(r[i]))
+		p.printf("   %s %s\n", p.side(l[i], inner), p.side(r[i], inner))
 	}
-	p.printf("   %s %s\n", border("╰", "", "╯"), border("╰", "", "╯"))
+	p.printf("   %s %s\n", p.border("╰", "", "╯", inner), p.border("╰", "", "╯", inner))
+}
+
+// alone draws one box.
+func (p *screen) alone(b box) {
+	inner := p.width - 3 - 4
+	p.printf("   %s\n", p.border("╭", " "+b.title+" ", "╮", inner))
+	for _, x := range wrap(b.lines, inner) {
+		p.printf("   %s\n", p.side(x, inner))
+	}
+	p.printf("   %s\n", p.border("╰", "", "╯", inner))
+}
+
+func (p *screen) border(open, title, shut string, inner int) string {
+	bar := strings.Repeat("─", max(inner+2-utf8.RuneCountInString(title), 0))
+	return p.s.dim(open) + p.s.bold(title) + p.s.dim(bar+shut)
+}
+
+func (p *screen) side(x line, inner int) string {
+	text := x.text + strings.Repeat(" ", max(inner-utf8.RuneCountInString(x.text), 0))
+	if x.paint != nil {
+		text = x.paint(p.s, text)
+	}
+	return p.s.dim("│") + " " + text + " " + p.s.dim("│")
 }
 
 // wrap breaks lines at width; what goes on below is indented by two.

@@ -1,6 +1,9 @@
 // Command keybearer is Caddy with the Keybearer modules built in, and the command line that manages it.
 package main
 
-import "os"
+import (
+	"context"
+	"os"
+)
 
-func main() { os.Exit(newCLI().execute(os.Args[1:])) }
+func main() { os.Exit(newCLI().execute(context.Background(), os.Args[1:])) }

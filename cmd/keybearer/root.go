@@ -16,6 +16,7 @@ const (
 
 // rootCommand builds the whole tree of commands anew.
 func (c *cli) rootCommand() *cobra.Command {
+	cobra.EnableCommandSorting = false // the order below is that of a life: create, list, show, …
 	root := &cobra.Command{
 		Use:   "keybearer",
 		Short: "Carries the keys so that apps need not",
@@ -47,7 +48,8 @@ Data goes to standard output, everything else to standard error. Exit codes: 0 o
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%s", err) })
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true}) // --help is enough
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { c.writeHelp(cmd) })
+	root.SetHelpCommand(c.helpCommand())
 	root.AddGroup(
 		&cobra.Group{ID: groupServe, Title: "Start:"},
 		&cobra.Group{ID: groupManage, Title: "Manage:"},
@@ -68,6 +70,21 @@ Data goes to standard output, everything else to standard error. Exit codes: 0 o
 	add(groupCaddy, c.completionCommand(), c.manpageCommand(), c.versionCommand())
 	tidy(root)
 	return root
+}
+
+func (c *cli) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "help [command]",
+		Short:  "Show the help of a command",
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no command %q", strings.Join(args, " "))
+			}
+			return about.Help()
+		},
+	}
 }
 
 // nounHelp is what a command does that has verbs: without one it shows its help, with a wrong one it says so.

@@ -143,4 +143,3 @@ Without --config it takes the same file as "keybearer run".`,
 	configFlags(cmd, &config, &adapter)
 	return cmd
 }
-

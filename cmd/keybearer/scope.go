@@ -324,4 +324,3 @@ func (c *cli) printDryRun(r admin.Regeneration, shells bool) error {
 	c.note("to do it: keybearer scope regenerate-key %s --confirm %[1]s --expected-credentials %d%s", r.Scope.Name, r.ExpectedCredentials(), flag)
 	return nil
 }
-

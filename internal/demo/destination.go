@@ -17,8 +17,9 @@ const maxBody = 1 << 20
 type Destination struct {
 	Addr string // host:port
 
-	ca     *authority
-	server *http.Server
+	ca      *authority
+	server  *http.Server
+	arrived chan struct{}
 
 	mu       sync.Mutex
 	received []Received
@@ -50,7 +51,7 @@ func NewDestination() (*Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Destination{Addr: listener.Addr().String(), ca: ca}
+	d := &Destination{Addr: listener.Addr().String(), ca: ca, arrived: make(chan struct{}, 1)}
 	d.server = &http.Server{
 		Handler:           d,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
@@ -80,9 +81,16 @@ func (d *Destination) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Header: r.Header.Clone(), Body: body,
 	})
 	d.mu.Unlock()
+	select {
+	case d.arrived <- struct{}{}:
+	default:
+	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"ok":true}`+"\n")
 }
+
+// Arrived tells that there is something to [Destination.Take].
+func (d *Destination) Arrived() <-chan struct{} { return d.arrived }
 
 // Take returns what was received since the last call, and forgets it.
 func (d *Destination) Take() []Received {

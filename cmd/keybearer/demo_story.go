@@ -1,0 +1,478 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/demo"
+)
+
+// app is a program that sends webhooks: net/http and nothing of ours.
+type app struct{ name, token string }
+
+// shot is one request of an app, and what the destination must get for it.
+type shot struct {
+	title  string
+	remark string
+	app    app
+	proxy  *url.URL // nil: gateway mode
+	req    *http.Request
+	body   string
+	field  string // header that must arrive
+	value  string
+}
+
+func (s *stage) title() {
+	s.p.printf("\n%s  %s\n", s.c.style.bold("Keybearer"), s.c.style.dim("apps send plain requests and name a credential; only the destination sees the secret"))
+	s.p.printf("%s\n", s.c.style.dim(fmt.Sprintf("proxy %s, destination https://%s, home %s", s.proxy, s.destination.Addr, s.home)))
+}
+
+// play goes through the whole story.
+func (s *stage) play(ctx context.Context) error {
+	crm, legacy, metrics := "crm-"+random(), "pa:ss-"+random(), "key-"+random()
+	s.secrets = []string{crm, legacy, metrics}
+
+	s.p.heading(1, "Set up", "once, by an operator; secrets are written, never read")
+	shop, stranger, err := s.setUp(ctx, crm, legacy, metrics)
+	if err != nil {
+		return err
+	}
+
+	s.p.heading(2, "Apps send webhooks", "what they sent, and what the destination received")
+	shots := s.shots(shop, crm, legacy, metrics)
+	for _, x := range shots {
+		if err := s.fire(ctx, x); err != nil {
+			return err
+		}
+	}
+
+	s.p.heading(3, "Change a secret", "no restart, no app touched: the next request has it")
+	renewed := "crm-" + random()
+	s.secrets = append(s.secrets, renewed)
+	if _, err := s.keybearer(ctx, renewed, "credential", "set-secret", "demo/crm"); err != nil {
+		return err
+	}
+	again := s.shots(shop, renewed, legacy, metrics)[0]
+	again.title, again.remark = "the same request again", ""
+	if err := s.fire(ctx, again); err != nil {
+		return err
+	}
+
+	s.p.heading(4, "What is refused", "with a stable code, before any secret is opened; nothing reaches the destination")
+	if err := s.refusals(ctx, shop, stranger); err != nil {
+		return err
+	}
+
+	s.p.heading(5, "The audit log", "one line a request; every use was on disk before it was sent")
+	if err := s.audit(ctx, len(shots)+1); err != nil {
+		return err
+	}
+	s.search()
+	s.tryLines(shop)
+	return nil
+}
+
+func random() string {
+	b := make([]byte, 6)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+// setUp makes the scope, a credential of each kind, and two callers, of which one is granted the credentials.
+func (s *stage) setUp(ctx context.Context, crm, legacy, metrics string) (shop, stranger app, err error) {
+	rule := "https://" + s.destination.Addr
+	token := map[string]string{}
+	for _, step := range []struct {
+		stdin string
+		args  []string
+	}{
+		{"", []string{"scope", "create", "demo"}},
+		{"", []string{"scope", "generate-key", "demo"}},
+		{crm, []string{"credential", "create", "demo/crm", "--kind", "bearer", "--domain", rule + "/orders", "--methods", "POST", "--private"}},
+		{"ada\n" + legacy, []string{"credential", "create", "demo/legacy", "--kind", "basic", "--domain", rule, "--private"}},
+		{metrics, []string{"credential", "create", "demo/metrics", "--kind", "header", "--header", "X-Api-Key", "--domain", rule, "--private"}},
+		{"", []string{"caller", "create", "shop", "--scope", "demo"}},
+		{"", []string{"caller", "create", "stranger", "--scope", "demo"}},
+		{"", []string{"grant", "add", "demo/crm", "app:shop", "use"}},
+		{"", []string{"grant", "add", "demo/legacy", "app:shop", "use"}},
+		{"", []string{"grant", "add", "demo/metrics", "app:shop", "use"}},
+		{"", []string{"check", "--caller", "app:shop", "demo/crm", "POST", "http://" + s.destination.Addr + "/orders"}},
+	} {
+		out, err := s.keybearer(ctx, step.stdin, step.args...)
+		if err != nil {
+			return shop, stranger, err
+		}
+		switch step.args[0] {
+		case "caller":
+			token[step.args[2]] = strings.TrimSpace(out)
+			s.p.indented(short(token[step.args[2]]))
+		case "check":
+			s.p.indented(out)
+		}
+	}
+	return app{"shop", token["shop"]}, app{"stranger", token["stranger"]}, nil
+}
+
+// short leaves out most of a token, which is long.
+func short(token string) string {
+	if len(token) > 14 {
+		return token[:10] + "…"
+	}
+	return token
+}
+
+// proxyURL is what the app has in HTTP_PROXY; user names a credential, or "_" none.
+func (s *stage) proxyURL(user, token string) *url.URL {
+	return &url.URL{Scheme: "http", Host: s.proxy, User: url.UserPassword(user, token)}
+}
+
+// post makes a request with a JSON body.
+func post(target, body string, header ...string) *http.Request {
+	req, err := http.NewRequest(http.MethodPost, target, strings.NewReader(body))
+	if err != nil {
+		panic(err) // the targets are our own
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return req
+}
+
+// shots are one request in each mode, with a credential of each kind.
+func (s *stage) shots(shop app, crm, legacy, metrics string) []shot {
+	order := `{"order":1042,"total":"19.90"}`
+	return []shot{
+		{
+			title: "proxy mode, kind bearer", remark: "one header names the credential", app: shop, body: order,
+			proxy: s.proxyURL("_", shop.token),
+			req:   post("http://"+s.destination.Addr+"/orders?source=shop", order, "Keybearer-Credential", "demo/crm"),
+			field: "Authorization", value: "Bearer " + crm,
+		},
+		{
+			title: "proxy mode without code, kind basic", remark: "the proxy URL names it; the app is unchanged", app: shop, body: order,
+			proxy: s.proxyURL("demo/legacy", shop.token),
+			req:   post("http://"+s.destination.Addr+"/legacy/in.cgi", order),
+			field: "Authorization", value: "Basic " + base64.StdEncoding.EncodeToString([]byte("ada:"+legacy)),
+		},
+		{
+			title: "gateway mode, kind header", remark: "Keybearer is the app's base URL", app: shop, body: order,
+			req: post("http://"+s.proxy+"/v1/metrics;a=1?q=%2F&b", order, "Keybearer-Credential", "demo/metrics",
+				"Keybearer-Destination", "https://"+s.destination.Addr, "Authorization", "Bearer "+shop.token),
+			field: "X-Api-Key", value: metrics,
+		},
+	}
+}
+
+// send sends a request as the app would, through the proxy if there is one.
+func send(ctx context.Context, req *http.Request, proxy *url.URL) (status int, body []byte, took time.Duration, err error) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	if proxy != nil {
+		transport.Proxy = http.ProxyURL(proxy)
+	}
+	client := &http.Client{
+		Transport: transport, Timeout: 15 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	began := time.Now()
+	res, err := client.Do(req.WithContext(ctx))
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err = io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return res.StatusCode, body, time.Since(began), err
+}
+
+// fire sends a shot, shows both sides, and checks what arrived.
+func (s *stage) fire(ctx context.Context, x shot) error {
+	s.p.printf("   %s  %s\n", s.c.style.bold(x.title), s.c.style.dim(x.remark))
+	status, answer, took, err := send(ctx, x.req, x.proxy)
+	if err != nil {
+		return err
+	}
+	arrived := s.destination.Take()
+	right := box{title: "the destination received"}
+	if len(arrived) == 0 {
+		right.add(style.red, "nothing")
+		right.add(nil, "the app got %d: %s", status, strings.TrimSpace(string(answer)))
+	}
+	for _, r := range arrived {
+		right.lines = append(right.lines, receivedLines(r, s.secrets)...)
+	}
+	s.p.sideBySide(box{"the app sent", sentLines(x)}, right)
+
+	ok := status == http.StatusOK && len(arrived) == 1
+	s.check(ok, "arrived once, answered %d in %.1f ms", status, float64(took.Microseconds())/1000)
+	if len(arrived) == 1 {
+		r := arrived[0]
+		s.check(slices.Equal(r.Header.Values(x.field), []string{x.value}), "%s is there once, and right", x.field)
+		s.check(len(foreign(r.Header)) == 0 && tokenless(r, x.app.token), "no trace of Keybearer or of the app's token%s", listed(foreign(r.Header)))
+		s.check(r.Method == x.req.Method && r.Target == x.req.URL.RequestURI() && r.Host == s.destination.Addr && string(r.Body) == x.body,
+			"method, path, query, host and body are the app's own, byte for byte")
+	}
+	s.p.printf("\n")
+	return nil
+}
+
+// foreign lists headers that must not reach a destination.
+func foreign(h http.Header) []string {
+	var names []string
+	for name := range h {
+		lower := strings.ToLower(name)
+		if strings.HasPrefix(lower, "keybearer-") || strings.HasPrefix(lower, "proxy-") || strings.HasPrefix(lower, "x-forwarded-") ||
+			lower == "forwarded" || lower == "via" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func tokenless(r demo.Received, token string) bool {
+	for _, values := range r.Header {
+		if strings.Contains(strings.Join(values, "\n"), token) {
+			return false
+		}
+	}
+	return true
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(names, ", ")
+}
+
+// sentLines show a request as the app wrote it.
+func sentLines(x shot) []line {
+	var b box
+	if x.proxy != nil {
+		b.add(style.dim, "HTTP_PROXY=http://%s:%s@%s", url.QueryEscape(x.proxy.User.Username()), short(x.app.token), x.proxy.Host)
+	}
+	b.add(style.bold, "%s %s", x.req.Method, x.req.URL)
+	for _, name := range slices.Sorted(maps.Keys(x.req.Header)) {
+		paint := style.cyan
+		if !strings.HasPrefix(name, "Keybearer-") {
+			paint = nil
+		}
+		for _, v := range x.req.Header[name] {
+			b.add(paint, "%s: %s", name, strings.ReplaceAll(v, x.app.token, short(x.app.token)))
+		}
+	}
+	b.add(nil, "")
+	b.add(nil, "%s", x.body)
+	return b.lines
+}
+
+// receivedLines show a request as it arrived; what holds a secret is green.
+func receivedLines(r demo.Received, secrets []string) []line {
+	var b box
+	b.add(style.bold, "%s %s", r.Method, r.Target)
+	b.add(style.dim, "%s over %s", r.Proto, r.TLS)
+	b.add(nil, "Host: %s", r.Host)
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		for _, v := range r.Header[name] {
+			if holds(v, secrets) {
+				b.add(style.green, "%s: %s", name, v)
+			} else {
+				b.add(nil, "%s: %s", name, v)
+			}
+		}
+	}
+	b.add(nil, "")
+	b.add(nil, "%s", strings.TrimSpace(string(r.Body)))
+	return b.lines
+}
+
+func holds(value string, secrets []string) bool {
+	plain := value
+	if rest, ok := strings.CutPrefix(value, "Basic "); ok {
+		if b, err := base64.StdEncoding.DecodeString(rest); err == nil {
+			plain = string(b)
+		}
+	}
+	return slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(plain, s) })
+}
+
+// refusals are what must not happen, each with the code that says so.
+func (s *stage) refusals(ctx context.Context, shop, stranger app) error {
+	target, body := "http://"+s.destination.Addr+"/orders", `{"order":1043}`
+	crm := []string{"Keybearer-Credential", "demo/crm"}
+	read, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	read.Header.Set(crm[0], crm[1])
+	try := func(what string, code keybearer.Code, req *http.Request, proxy *url.URL) error {
+		status, answer, _, err := send(ctx, req, proxy)
+		if err != nil {
+			return err
+		}
+		var problem struct {
+			Code   keybearer.Code `json:"code"`
+			Detail string         `json:"detail"`
+			Hint   string         `json:"hint"`
+		}
+		_ = json.Unmarshal(answer, &problem)
+		arrived := s.destination.Take()
+		s.check(problem.Code == code && status == code.Info().Status && len(arrived) == 0, "%-44s %d %s", what, status, problem.Code)
+		if problem.Code != code {
+			s.p.indented(fmt.Sprintf("expected %d %s", code.Info().Status, code))
+		}
+		if len(arrived) > 0 {
+			s.p.indented("the destination received it all the same")
+		}
+		if problem.Hint != "" {
+			s.p.indented(s.c.style.dim(problem.Hint))
+		}
+		return nil
+	}
+	ours := s.proxyURL("_", shop.token)
+	for _, t := range []struct {
+		what  string
+		code  keybearer.Code
+		req   *http.Request
+		proxy *url.URL
+	}{
+		{"to a host that no rule admits", keybearer.DestinationNotAllowed, post("http://collect.example/orders", body, crm...), ours},
+		{"to a path that no rule admits", keybearer.DestinationNotAllowed, post("http://"+s.destination.Addr+"/admin", body, crm...), ours},
+		{"with a method that the rule does not list", keybearer.MethodNotAllowed, read, ours},
+		{"by an app without a grant", keybearer.CredentialForbidden, post(target, body, crm...), s.proxyURL("_", stranger.token)},
+		{"by nobody in particular", keybearer.CallerUnauthenticated, post(target, body, crm...), &url.URL{Scheme: "http", Host: s.proxy}},
+	} {
+		if err := try(t.what, t.code, t.req, t.proxy); err != nil {
+			return err
+		}
+	}
+	s.p.printf("\n")
+	if _, err := s.keybearer(ctx, "", "credential", "disable", "demo/crm"); err != nil {
+		return err
+	}
+	if err := try("with a disabled credential", keybearer.CredentialDisabled, post(target, body, crm...), ours); err != nil {
+		return err
+	}
+	_, err = s.keybearer(ctx, "", "credential", "enable", "demo/crm")
+	return err
+}
+
+// audit shows the log and checks that it has every use and every refusal.
+func (s *stage) audit(ctx context.Context, uses int) error {
+	codes := []keybearer.Code{
+		keybearer.DestinationNotAllowed, keybearer.MethodNotAllowed, keybearer.CredentialForbidden,
+		keybearer.CallerUnauthenticated, keybearer.CredentialDisabled,
+	}
+	var intents, outcomes int
+	var refused []keybearer.Code
+	// Outcomes are written a moment after the app has its answer.
+	for deadline := time.Now().Add(3 * time.Second); ; {
+		out, talk, status := s.silently(ctx, "", "audit", "tail", "-n", "200", "-o", "json")
+		if status != 0 {
+			return fmt.Errorf("the audit log cannot be read: %s", strings.TrimSpace(talk))
+		}
+		intents, outcomes, refused = 0, 0, nil
+		for text := range strings.Lines(out) {
+			var e keybearer.Event
+			if err := json.Unmarshal([]byte(text), &e); err != nil {
+				return err
+			}
+			switch {
+			case e.Kind == keybearer.RefusalEvent:
+				refused = append(refused, e.Code)
+			case e.Kind == keybearer.UseEvent && e.Phase == keybearer.Intent:
+				intents++
+			case e.Kind == keybearer.UseEvent && e.DestinationStatus == http.StatusOK:
+				outcomes++
+			}
+		}
+		if outcomes >= uses && len(refused) >= len(codes) || time.Now().After(deadline) || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	out, err := s.keybearer(ctx, "", "audit", "tail", "-n", "30")
+	if err != nil {
+		return err
+	}
+	s.p.indented(out)
+	s.p.printf("\n")
+	s.check(intents == uses && outcomes == uses, "%d uses, each with its intent and its outcome", uses)
+	missing := slices.DeleteFunc(slices.Clone(codes), func(c keybearer.Code) bool { return slices.Contains(refused, c) })
+	s.check(len(missing) == 0, "every refusal with its code%s", listedCodes(missing))
+	return nil
+}
+
+func listedCodes(codes []keybearer.Code) string {
+	names := make([]string, len(codes))
+	for i, c := range codes {
+		names[i] = string(c)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", without " + strings.Join(names, ", ")
+}
+
+// search looks for the secrets in every file of the home: database, log of the server, audit log.
+func (s *stage) search() {
+	var found []string
+	files := 0
+	_ = filepath.WalkDir(s.home, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		files++
+		for _, secret := range s.secrets {
+			for _, form := range []string{
+				secret, base64.StdEncoding.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte("ada:" + secret)),
+				hex.EncodeToString([]byte(secret)), url.QueryEscape(secret),
+			} {
+				if bytes.Contains(text, []byte(form)) {
+					found = append(found, filepath.Base(path))
+					return nil
+				}
+			}
+		}
+		return nil
+	})
+	s.check(files > 0 && len(found) == 0, "no secret in any of the %d files that the server wrote%s", files, listed(found))
+}
+
+// tryLines are command lines for the reader; they work as long as the demo is up.
+func (s *stage) tryLines(shop app) {
+	executable, err := os.Executable()
+	if err != nil {
+		executable = "keybearer"
+	}
+	s.try = []string{
+		fmt.Sprintf("curl -x http://_:%s@%s -H 'Keybearer-Credential: demo/crm' -d '{\"order\":1044}' http://%s/orders", shop.token, s.proxy, s.destination.Addr),
+		fmt.Sprintf("curl -x http://demo%%2Flegacy:%s@%s -d 'hello' http://%s/anything", shop.token, s.proxy, s.destination.Addr),
+		fmt.Sprintf("curl -i -x http://_:%s@%s -H 'Keybearer-Credential: demo/crm' -d '' http://collect.example/", shop.token, s.proxy),
+		fmt.Sprintf("KEYBEARER_HOME=%s %s credential list", s.home, executable),
+		fmt.Sprintf("KEYBEARER_HOME=%s %s audit tail -f", s.home, executable),
+	}
+}
