@@ -17,7 +17,7 @@ var errPermission = fs.ErrPermission
 func (q AuditQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
-		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "event": string(q.Kind), "code": string(q.Code),
+		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "id": q.ID, "event": string(q.Kind), "code": string(q.Code),
 	} {
 		if value != "" {
 			v.Set(name, value)

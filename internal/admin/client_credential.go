@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/policy"
 )
 
 // Credentials lists the credentials of a scope, or of [AllScopes], that the actor may see.
@@ -22,6 +23,9 @@ func (c *Client) Credential(ctx context.Context, ref keybearer.Ref) (Credential,
 
 // CreateCredential makes a credential in a scope that has a key.
 func (c *Client) CreateCredential(ctx context.Context, scope string, n NewCredential) (Credential, error) {
+	if err := checkRules(n.Destinations); err != nil {
+		return Credential{}, err
+	}
 	return call[Credential](ctx, c, http.MethodPost, path("scopes", scope, "credentials"), nil, n)
 }
 
@@ -77,12 +81,12 @@ func (c *Client) Grants(ctx context.Context, ref keybearer.Ref) (Page[Grant], er
 
 // SetGrant gives the subject exactly that level.
 func (c *Client) SetGrant(ctx context.Context, ref keybearer.Ref, subject keybearer.Subject, level keybearer.Level) (Credential, error) {
-	return call[Credential](ctx, c, http.MethodPut, credentialPath(ref, "grants", string(subject)), nil, GrantLevel{level})
+	return call[Credential](ctx, c, http.MethodPut, credentialPath(ref, "grants"), nil, Grant{subject, level})
 }
 
 // RemoveGrant takes the subject's grant away; [keybearer.NotFound] when there is none.
 func (c *Client) RemoveGrant(ctx context.Context, ref keybearer.Ref, subject keybearer.Subject) (Credential, error) {
-	return call[Credential](ctx, c, http.MethodDelete, credentialPath(ref, "grants", string(subject)), nil, nil)
+	return call[Credential](ctx, c, http.MethodDelete, credentialPath(ref, "grants"), url.Values{"subject": {string(subject)}}, nil)
 }
 
 // Destinations lists the rules of a credential.
@@ -92,17 +96,36 @@ func (c *Client) Destinations(ctx context.Context, ref keybearer.Ref) (Page[Dest
 
 // AddDestinations adds rules. [keybearer.SecretRequired] says that they widen and no secret was given.
 func (c *Client) AddDestinations(ctx context.Context, ref keybearer.Ref, d DestinationChange) (Credential, error) {
+	if err := checkRules(d.Destinations); err != nil {
+		return Credential{}, err
+	}
 	return call[Credential](ctx, c, http.MethodPost, credentialPath(ref, "destinations"), nil, d)
 }
 
 // ReplaceDestinations puts the rules in the place of all that there are.
 func (c *Client) ReplaceDestinations(ctx context.Context, ref keybearer.Ref, d DestinationChange) (Credential, error) {
+	if err := checkRules(d.Destinations); err != nil {
+		return Credential{}, err
+	}
 	return call[Credential](ctx, c, http.MethodPut, credentialPath(ref, "destinations"), nil, d)
 }
 
 // RemoveDestination removes the rules whose text is, in canonical form, the given one, whatever their methods.
 func (c *Client) RemoveDestination(ctx context.Context, ref keybearer.Ref, rule string) (Credential, error) {
+	if err := checkRules([]Destination{{Rule: rule}}); err != nil {
+		return Credential{}, err
+	}
 	return call[Credential](ctx, c, http.MethodDelete, credentialPath(ref, "destinations"), url.Values{"rule": {rule}}, nil)
+}
+
+// checkRules looks for mistakes before they are sent: the server's answers never repeat what was written, and the fix does.
+func checkRules(list []Destination) error {
+	for _, d := range list {
+		if _, err := policy.ParseRule(d.Rule, d.Methods, d.Private); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check tells whether a request would be allowed, and why.

@@ -41,6 +41,11 @@ func (c *Client) RotateCallerToken(ctx context.Context, name string, overlap tim
 	return call[IssuedCaller](ctx, c, http.MethodPost, path("callers", name, "tokens"), nil, NewToken{seconds(overlap)})
 }
 
+// AddCallerToken makes one more token and shows it this once; those there are stay.
+func (c *Client) AddCallerToken(ctx context.Context, name string) (IssuedCaller, error) {
+	return call[IssuedCaller](ctx, c, http.MethodPost, path("callers", name, "tokens"), nil, NewToken{})
+}
+
 // RevokeCallerToken revokes one token by its id; with "" all of them.
 func (c *Client) RevokeCallerToken(ctx context.Context, name, tokenID string) (Caller, error) {
 	return call[Caller](ctx, c, http.MethodDelete, tokenPath("callers", name, tokenID), nil, nil)
@@ -91,6 +96,11 @@ func (c *Client) EditOperator(ctx context.Context, name string, p OperatorPatch)
 // RotateOperatorToken makes one more token and shows it this once; older ones stay good for the overlap.
 func (c *Client) RotateOperatorToken(ctx context.Context, name string, overlap time.Duration) (IssuedOperator, error) {
 	return call[IssuedOperator](ctx, c, http.MethodPost, path("operators", name, "tokens"), nil, NewToken{seconds(overlap)})
+}
+
+// AddOperatorToken makes one more token and shows it this once; those there are stay.
+func (c *Client) AddOperatorToken(ctx context.Context, name string) (IssuedOperator, error) {
+	return call[IssuedOperator](ctx, c, http.MethodPost, path("operators", name, "tokens"), nil, NewToken{})
 }
 
 // RevokeOperatorToken revokes one token by its id; with "" all of them.

@@ -18,9 +18,27 @@ type CheckResult struct {
 	Code        keybearer.Code `json:"code,omitempty"` // when refused
 	Reason      string         `json:"reason"`
 	Rule        string         `json:"rule,omitempty"`        // that admits it
-	Destination string         `json:"destination,omitempty"` // what would be dialled, "scheme://host[:port]"
+	Destination string         `json:"destination,omitempty"` // canonical, scheme and port settled, without query
 	Private     bool           `json:"private,omitempty"`     // the rule reaches only addresses in allow_private, which are judged when it resolves
 	Hint        string         `json:"hint,omitempty"`
+	Steps       []CheckStep    `json:"steps,omitempty"` // shown to those who may list the grants; up to the refusal
+	Rules       []CheckRule    `json:"rules,omitempty"` // once the decision comes to them
+}
+
+// CheckStep is one stage of the decision.
+type CheckStep struct {
+	Step   string `json:"step"` // caller, destination, scope, grant, user, state, rule
+	Passed bool   `json:"passed"`
+	Detail string `json:"detail"`
+}
+
+// CheckRule is what one rule says to the request.
+type CheckRule struct {
+	Rule    string   `json:"rule"`
+	Methods []string `json:"methods,omitempty"`
+	Private bool     `json:"private,omitempty"`
+	Admits  bool     `json:"admits"`
+	Why     string   `json:"why,omitempty"` // why not
 }
 
 // AuditQuery selects events of the audit log.
@@ -30,6 +48,7 @@ type AuditQuery struct {
 	Scope      string              // name
 	Credential string              // name, or "<scope>/<name>"
 	Caller     string              // name
+	ID         string              // request id
 	Kind       keybearer.EventKind // use, refusal or change
 	Code       keybearer.Code
 }

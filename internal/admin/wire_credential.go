@@ -110,11 +110,6 @@ type Grant struct {
 	Level   keybearer.Level   `json:"level"`
 }
 
-// GrantLevel is the level that a grant is set to.
-type GrantLevel struct {
-	Level keybearer.Level `json:"level"`
-}
-
 // Usage of a credential, as far as the audit log has told.
 type Usage struct {
 	Count      uint64        `json:"count"`
