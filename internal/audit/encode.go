@@ -102,7 +102,7 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
@@ -134,7 +134,7 @@ func appendString(b []byte, s string) []byte {
 		case '\t':
 			b = append(b, `\t`...)
 		default:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
 		i++
 		start = i

@@ -223,7 +223,7 @@ func (l *Log) Close() error {
 	l.done.Wait()
 	l.turn <- struct{}{}
 	err := l.flush()
-	file, feed := l.file, l.feed
+	feed := l.feed
 	l.mu.Lock()
 	l.closed = true
 	l.dropped.Add(uint64(len(l.queue)))
@@ -233,10 +233,10 @@ func (l *Log) Close() error {
 	if feed != nil {
 		err = errors.Join(err, feed.Close())
 	}
-	if e := file.sync(); e != nil {
+	if e := l.file.sync(); e != nil { // the feed may have opened it anew
 		err = errors.Join(err, unavailable(e))
 	}
-	file.release()
+	l.file.release()
 	return err
 }
 

@@ -18,6 +18,7 @@ type segment struct {
 	file    *os.File
 	regular bool
 	good    atomic.Int64            // bytes of whole lines; what is behind them is being written, or undone
+	id      string                  // see identify; set before good leaves 0
 	torn    int                     // bytes behind good that could not be undone
 	synced  int64                   // good at the last sync
 	born    int64                   // of the log's first segment: its size when this process opened it
@@ -53,12 +54,14 @@ func (s *segment) prepare() error {
 	if s.regular = info.Mode().IsRegular(); !s.regular {
 		return nil
 	}
-	// A file system without locks cannot keep a second writer away; that is no reason not to log.
-	if err := syscall.Flock(int(s.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+	if err := lock(s.file); err != nil {
 		return err
 	}
 	whole, err := wholeLines(s.file, info.Size())
 	if err != nil {
+		return err
+	}
+	if s.id, err = identify(s.file, whole); err != nil {
 		return err
 	}
 	s.good.Store(whole)
@@ -98,13 +101,13 @@ func (s *segment) write(b []byte) (int, error) {
 		if n, err := s.file.Write([]byte{'\n'}); err != nil {
 			return 0, err
 		} else {
-			s.good.Add(int64(s.torn + n))
+			s.grow(s.torn + n)
 			s.torn = 0
 		}
 	}
 	n, err := s.file.Write(b)
 	if err == nil {
-		s.good.Add(int64(n))
+		s.grow(n)
 		return n, nil
 	}
 	s.torn = n
@@ -112,6 +115,14 @@ func (s *segment) write(b []byte) (int, error) {
 		s.undo()
 	}
 	return s.torn, err
+}
+
+func (s *segment) grow(n int) {
+	good := s.good.Load() + int64(n)
+	if s.id == "" && s.regular {
+		s.id, _ = identify(s.file, good)
+	}
+	s.good.Store(good)
 }
 
 // moved reports whether path no longer leads to this file, or the file has lost lines.
@@ -125,12 +136,6 @@ func (s *segment) moved() bool {
 	}
 	there, err := os.Stat(s.path)
 	return err != nil || !os.SameFile(here, there)
-}
-
-func (s *segment) unlock() {
-	if s.regular {
-		_ = syscall.Flock(int(s.file.Fd()), syscall.LOCK_UN)
-	}
 }
 
 // sync may be called by one goroutine at a time; it needs no turn.
@@ -155,11 +160,15 @@ func (s *segment) release() {
 // reopenIfMoved begins a new segment where the file is no longer the one at the path: what is written to a removed file is
 // lost. Only the holder of the turn may call it.
 func (l *Log) reopenIfMoved() error {
-	old := l.file
-	if !old.moved() {
+	if !l.file.moved() {
 		return nil
 	}
-	old.unlock() // a truncated file is the same file
+	return l.reopen()
+}
+
+func (l *Log) reopen() error {
+	old := l.file
+	unlock(old.file) // a truncated file is the same file
 	file, err := openSegment(l.path)
 	if err != nil {
 		return unavailable(err)
