@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -233,34 +234,79 @@ func TestTimeoutsOfThePhases(t *testing.T) {
 	wantCode(t, resp.StatusCode, body, 504, keybearer.DestinationTimeout)
 }
 
-// A destination may close an idle connection at the moment when the next request is written to it. What was not sent is
-// sent again; what may have been processed is not.
-func TestARequestThatMetADeadIdleConnectionIsSentAgain(t *testing.T) {
-	l := newLab(t)
-	l.credential("crm", l.bearer(), "s3cret-token")
-	l.destination.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		l.bodies <- string(b)
-	})
-	addr := l.serve(Route{})
-	client := l.client(addr)
-	for i := range 50 {
-		text := fmt.Sprint("body ", i)
-		resp, err := client.Do(l.request("POST", l.plain()+"/", "docs/crm", strings.NewReader(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != 200 {
-			t.Fatalf("round %d: %d", i, resp.StatusCode)
-		}
-		if got := <-l.bodies; got != text {
-			t.Fatalf("arrived %q, want %q", got, text)
-		}
-		l.destination.CloseClientConnections()
+// A destination may close an idle connection just as the next request is written to it. What may be sent twice is sent again,
+// with its body; what may have been processed is not.
+func TestADeadIdleConnection(t *testing.T) {
+	for name, tc := range map[string]struct {
+		method, key string
+		status      int
+		received    int // by the destination, the lost one included
+	}{
+		"GET":                          {"GET", "", 200, 2},
+		"POST":                         {"POST", "", 502, 1},
+		"POST with an Idempotency-Key": {"POST", "k1", 200, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			listener := must(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: l.destination.TLS.Certificates}))
+			t.Cleanup(func() { listener.Close() })
+			received := make(chan string, 10)
+			go closeOnSecond(listener, received)
+			l.credential("crm", keybearer.Terms{Kind: keybearer.Bearer, Rules: l.rules("https://" + listener.Addr().String())}, "s3cret-token")
+			client := l.client(l.serve(Route{}))
+			target := "http://" + listener.Addr().String() + "/"
+			send := func(method, key string) int {
+				r := l.request(method, target, "docs/crm", strings.NewReader("the body"))
+				if key != "" {
+					r.Header.Set("Idempotency-Key", key)
+				}
+				resp, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				return resp.StatusCode
+			}
+			if status := send("GET", ""); status != 200 || <-received != "the body" {
+				t.Fatalf("the first request: %d", status)
+			}
+			if status := send(tc.method, tc.key); status != tc.status {
+				t.Fatalf("got %d, want %d", status, tc.status)
+			}
+			if len(received) != tc.received {
+				t.Fatalf("received %d times, want %d", len(received), tc.received)
+			}
+			for range tc.received {
+				if b := <-received; b != "the body" {
+					t.Errorf("received %q", b)
+				}
+			}
+		})
 	}
-	if len(l.bodies) != 0 {
-		t.Fatal("a request arrived twice")
+}
+
+// closeOnSecond answers the first request of its first connection, reads the second and closes; further connections are
+// answered for good.
+func closeOnSecond(listener net.Listener, received chan<- string) {
+	for n := 0; ; n++ {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		r := bufio.NewReader(conn)
+		for i := 0; ; i++ {
+			request, err := http.ReadRequest(r)
+			if err != nil {
+				break
+			}
+			b, _ := io.ReadAll(request.Body)
+			received <- string(b)
+			if n == 0 && i == 1 {
+				break
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+		conn.Close()
 	}
 }
 
