@@ -83,8 +83,8 @@ func IfRevision(ctx context.Context, revision uint64) context.Context {
 	return context.WithValue(ctx, revisionKey{}, revision)
 }
 
-// path joins escaped segments behind the API's root.
-func path(segments ...string) string {
+// apiPath joins escaped segments behind the API's root.
+func apiPath(segments ...string) string {
 	var b strings.Builder
 	b.WriteString("/api/v1")
 	for _, s := range segments {

@@ -35,7 +35,7 @@ func (q AuditQuery) values() url.Values {
 // Audit yields events of the audit log, oldest first, and with Follow goes on until the context ends. An error ends it.
 func (c *Client) Audit(ctx context.Context, q AuditQuery) iter.Seq2[keybearer.Event, error] {
 	return func(yield func(keybearer.Event, error) bool) {
-		res, err := c.send(ctx, http.MethodGet, path("audit"), q.values(), nil, "application/jsonl")
+		res, err := c.send(ctx, http.MethodGet, apiPath("audit"), q.values(), nil, "application/jsonl")
 		if err != nil {
 			yield(keybearer.Event{}, err)
 			return

@@ -13,7 +13,7 @@ import (
 
 // Credentials lists the credentials of a scope, or of [AllScopes], that the actor may see.
 func (c *Client) Credentials(ctx context.Context, scope string, q ListQuery) (Page[Credential], error) {
-	return call[Page[Credential]](ctx, c, http.MethodGet, path("scopes", scope, "credentials"), q.values(), nil)
+	return call[Page[Credential]](ctx, c, http.MethodGet, apiPath("scopes", scope, "credentials"), q.values(), nil)
 }
 
 // Credential shows one.
@@ -26,7 +26,7 @@ func (c *Client) CreateCredential(ctx context.Context, scope string, n NewCreden
 	if err := checkRules(n.Destinations); err != nil {
 		return Credential{}, err
 	}
-	return call[Credential](ctx, c, http.MethodPost, path("scopes", scope, "credentials"), nil, n)
+	return call[Credential](ctx, c, http.MethodPost, apiPath("scopes", scope, "credentials"), nil, n)
 }
 
 // EditCredential changes a credential.
@@ -130,7 +130,7 @@ func checkRules(list []Destination) error {
 
 // Check tells whether a request would be allowed, and why.
 func (c *Client) Check(ctx context.Context, r CheckRequest) (CheckResult, error) {
-	return call[CheckResult](ctx, c, http.MethodPost, path("check"), nil, r)
+	return call[CheckResult](ctx, c, http.MethodPost, apiPath("check"), nil, r)
 }
 
 // Usage tells how a credential, or with the zero Ref all of them together, were used since a time (zero: 24 hours ago).
@@ -142,7 +142,7 @@ func (c *Client) Usage(ctx context.Context, ref keybearer.Ref, since time.Time) 
 	if !since.IsZero() {
 		q.Set("since", since.UTC().Format(time.RFC3339))
 	}
-	return call[UsageReport](ctx, c, http.MethodGet, path("usage"), q, nil)
+	return call[UsageReport](ctx, c, http.MethodGet, apiPath("usage"), q, nil)
 }
 
 func seconds(d time.Duration) *int64 {

@@ -1,0 +1,236 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/custody"
+)
+
+func (h *handler) credentialRoutes() {
+	const all, one = "/api/v1/scopes/{scope}/credentials", "/api/v1/scopes/{scope}/credentials/{name}"
+	h.route("GET "+all, listCredentials)
+	h.route("POST "+all, createCredential)
+	h.route("GET "+one, showCredential)
+	h.route("PATCH "+one, editCredential)
+	h.route("DELETE "+one, deleteCredential)
+	h.route("POST "+one, credentialVerb) // {name}:{disable|enable|rollback|restore}
+	h.route("PUT "+one+"/secret", setSecret)
+	h.route("GET "+one+"/grants", listGrants)
+	h.route("PUT "+one+"/grants", setGrant)
+	h.route("DELETE "+one+"/grants", removeGrant)
+	h.route("GET "+one+"/destinations", listDestinations)
+	h.route("POST "+one+"/destinations", addDestinations)
+	h.route("PUT "+one+"/destinations", replaceDestinations)
+	h.route("DELETE "+one+"/destinations", removeDestination)
+}
+
+func wireCredential(c custody.Credential) Credential {
+	v := Credential{
+		ID: c.ID, Scope: c.Scope, ScopeID: c.ScopeID, Name: c.Name, Description: c.Description,
+		Kind: c.Terms.Kind, Header: c.Terms.Header, Prefix: c.Terms.Prefix, Destinations: wireRules(c.Terms.Rules),
+		RequireUser: c.Terms.RequireUser, WebSocket: c.Terms.WebSocket, PassCookies: c.PassCookies, PassTrace: c.PassTrace,
+		State: c.State, ExpiresAt: c.ExpiresAt, Version: c.Version, VersionAt: c.VersionAt,
+		Level: c.Level, Usage: wireUsage(c.Usage), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
+		DeletedAt: c.DeletedAt, RestorableTo: c.RestorableTo, Revision: c.Revision,
+	}
+	for _, g := range c.Grants {
+		v.Grants = append(v.Grants, Grant(g))
+	}
+	if p := c.Previous; p != nil {
+		v.Previous = &PreviousVersion{
+			Version: p.Version, Kind: p.Terms.Kind, Header: p.Terms.Header, Prefix: p.Terms.Prefix, Destinations: wireRules(p.Terms.Rules),
+			RequireUser: p.Terms.RequireUser, WebSocket: p.Terms.WebSocket, CreatedAt: p.CreatedAt, KeptTo: p.KeptTo,
+		}
+	}
+	return v
+}
+
+func wireRules(rules []keybearer.Rule) []Destination {
+	out := make([]Destination, 0, len(rules))
+	for _, r := range rules {
+		out = append(out, Destination{Rule: r.String(), Methods: r.Methods, Private: r.Private, Clear: r.Scheme == "http"})
+	}
+	return out
+}
+
+func wireUsage(u *keybearer.Usage) *Usage {
+	if u == nil {
+		return nil
+	}
+	v := &Usage{
+		Count: u.Count, Refused: u.Refused, LastAt: u.LastAt, LastCaller: u.LastCaller, LastUser: u.LastUser,
+		LastHost: u.LastHost, LastStatus: u.LastStatus,
+	}
+	for _, c := range u.Callers {
+		v.Callers = append(v.Callers, CallerUsage(c))
+	}
+	return v
+}
+
+func destinations(list []Destination) []custody.Destination {
+	out := make([]custody.Destination, 0, len(list))
+	for _, d := range list {
+		out = append(out, custody.Destination{Rule: d.Rule, Methods: d.Methods, Private: d.Private})
+	}
+	return out
+}
+
+func (s *SecretInput) secret() custody.Secret {
+	return custody.Secret{Username: s.Username.Secret, Value: s.Secret.Secret, KeepBlanks: s.KeepBlanks}
+}
+
+// credentialReply answers with a credential.
+func credentialReply(c custody.Credential, err error) (*reply, error) {
+	return &reply{revision: c.Revision, body: wireCredential(c)}, err
+}
+
+func listCredentials(x *exchange) (*reply, error) {
+	q, err := x.query()
+	if err != nil {
+		return nil, err
+	}
+	scope := x.PathValue("scope")
+	if scope == AllScopes {
+		scope = ""
+	}
+	page, err := x.custody.Credentials(x.Context(), x.ask, scope, q)
+	return pageReply(page, wireCredential, err)
+}
+
+func showCredential(x *exchange) (*reply, error) {
+	return credentialReply(x.custody.Credential(x.Context(), x.ask, x.ref()))
+}
+
+func createCredential(x *exchange) (*reply, error) {
+	n, err := decode[NewCredential](x)
+	if err != nil {
+		return nil, err
+	}
+	rep, err := credentialReply(x.custody.CreateCredential(x.Context(), x.ask, x.PathValue("scope"), custody.NewCredential{
+		Name: n.Name, Description: n.Description, Kind: n.Kind, Header: n.Header, Prefix: n.Prefix, Secret: n.secret(),
+		Rules: destinations(n.Destinations), RequireUser: n.RequireUser, WebSocket: n.WebSocket,
+		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ExpiresAt: n.ExpiresAt,
+	}))
+	rep.status = http.StatusCreated
+	return rep, err
+}
+
+func editCredential(x *exchange) (*reply, error) {
+	p, err := changing[CredentialPatch](x)
+	if err != nil {
+		return nil, err
+	}
+	var expires *time.Time
+	if p.ExpiresAt.Set {
+		expires = &p.ExpiresAt.Time
+	}
+	return credentialReply(x.custody.EditCredential(x.Context(), x.ask, x.ref(), custody.Patch{
+		Description: p.Description, Kind: p.Kind, Header: p.Header, Prefix: p.Prefix, RequireUser: p.RequireUser, WebSocket: p.WebSocket,
+		PassCookies: p.PassCookies, PassTrace: p.PassTrace, ExpiresAt: expires, Secret: p.secret(),
+	}))
+}
+
+func deleteCredential(x *exchange) (*reply, error) {
+	v, err := x.parameters("force")
+	if err != nil {
+		return nil, err
+	}
+	force, err := flag(v, "force")
+	if err != nil {
+		return nil, err
+	}
+	if err := x.bare(); err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.DeleteCredential(x.Context(), x.ask, x.ref(), force))
+}
+
+func credentialVerb(x *exchange) (*reply, error) {
+	ref := x.ref()
+	name, verb := x.verb("name")
+	ref.Name = name
+	do := x.custody.DisableCredential
+	switch verb {
+	case "disable":
+	case "enable":
+		do = x.custody.EnableCredential
+	case "rollback":
+		do = x.custody.RollbackCredential
+	case "restore":
+		do = x.custody.RestoreCredential
+	default:
+		return noOperation(x)
+	}
+	if err := x.bare(); err != nil {
+		return nil, err
+	}
+	return credentialReply(do(x.Context(), x.ask, ref))
+}
+
+func setSecret(x *exchange) (*reply, error) {
+	s, err := changing[SecretInput](x)
+	if err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.SetSecret(x.Context(), x.ask, x.ref(), s.secret()))
+}
+
+func listGrants(x *exchange) (*reply, error) {
+	grants, revision, err := x.custody.Grants(x.Context(), x.ask, x.ref())
+	rep, err := pageReply(keybearer.Page[keybearer.Grant]{Items: grants}, func(g keybearer.Grant) Grant { return Grant(g) }, err)
+	rep.revision = revision
+	return rep, err
+}
+
+func setGrant(x *exchange) (*reply, error) {
+	g, err := changing[Grant](x)
+	if err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.SetGrant(x.Context(), x.ask, x.ref(), g.Subject, g.Level))
+}
+
+func removeGrant(x *exchange) (*reply, error) {
+	v, err := x.parameters("subject")
+	if err != nil {
+		return nil, err
+	}
+	if err := x.bare(); err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.RemoveGrant(x.Context(), x.ask, x.ref(), keybearer.Subject(v.Get("subject"))))
+}
+
+func listDestinations(x *exchange) (*reply, error) {
+	c, err := x.custody.Credential(x.Context(), x.ask, x.ref())
+	return &reply{revision: c.Revision, body: Page[Destination]{Items: wireRules(c.Terms.Rules)}}, err
+}
+
+func addDestinations(x *exchange) (*reply, error) {
+	d, err := changing[DestinationChange](x)
+	if err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.AddDestinations(x.Context(), x.ask, x.ref(), destinations(d.Destinations), d.secret()))
+}
+
+func replaceDestinations(x *exchange) (*reply, error) {
+	d, err := changing[DestinationChange](x)
+	if err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.ReplaceDestinations(x.Context(), x.ask, x.ref(), destinations(d.Destinations), d.secret()))
+}
+
+func removeDestination(x *exchange) (*reply, error) {
+	v, err := x.parameters("rule")
+	if err != nil {
+		return nil, err
+	}
+	if err := x.bare(); err != nil {
+		return nil, err
+	}
+	return credentialReply(x.custody.RemoveDestination(x.Context(), x.ask, x.ref(), v.Get("rule")))
+}
