@@ -165,10 +165,7 @@ func (c *cli) auditShow() *cobra.Command {
 				c.format = asYAML
 			}
 			err := c.printEvents(func(yield func(keybearer.Event, error) bool) {
-				for e, err := range client.Audit(ctx, admin.AuditQuery{Limit: 1000}) {
-					if err == nil && e.ID != args[0] {
-						continue
-					}
+				for e, err := range client.Audit(ctx, admin.AuditQuery{ID: args[0], Limit: 10}) {
 					found = found || err == nil
 					if !yield(e, err) {
 						return

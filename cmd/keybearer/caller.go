@@ -88,21 +88,25 @@ func (c *cli) callerList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printList(c, callers, listing[admin.Caller]{
-				heads: []string{"NAME", "STATE", "SCOPES", "TOKENS", "CREATED", "DESCRIPTION"},
-				cells: func(x admin.Caller) []cell {
-					return []cell{
-						bold(x.Name), liveCell(x.Disabled, x.DeletedAt), plain(strings.Join(x.Scopes, ", ")), plain(fmt.Sprint(len(x.Tokens))),
-						plain(ago(x.CreatedAt, c.now())), plain(x.Description),
-					}
-				},
-				name:  func(x admin.Caller) string { return x.Name },
-				empty: "no callers",
-			})
+			return printList(c, callers, c.callerListing())
 		}),
 	}
 	listFlags(cmd, &q, &limit)
 	return cmd
+}
+
+func (c *cli) callerListing() listing[admin.Caller] {
+	return listing[admin.Caller]{
+		heads: []string{"NAME", "STATE", "SCOPES", "TOKENS", "CREATED", "DESCRIPTION"},
+		cells: func(x admin.Caller) []cell {
+			return []cell{
+				bold(x.Name), liveCell(x.Disabled, x.DeletedAt), plain(strings.Join(x.Scopes, ", ")), plain(fmt.Sprint(len(x.Tokens))),
+				plain(ago(x.CreatedAt, c.now())), plain(x.Description),
+			}
+		},
+		name:  func(x admin.Caller) string { return x.Name },
+		empty: "no callers",
+	}
 }
 
 func liveCell(disabled bool, deleted time.Time) cell {
@@ -187,6 +191,10 @@ func (c *cli) callerToken() *cobra.Command {
 		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, overlap time.Duration) (any, admin.Plaintext, error) {
 			issued, err := client.RotateCallerToken(ctx, name, overlap)
 			return issued, issued.Token, err
+		}),
+		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string) (any, admin.Plaintext, error) {
+			issued, err := client.AddCallerToken(ctx, name)
+			return issued, issued.Token, err
 		}))
 }
 
@@ -224,6 +232,27 @@ them can be changed over.`,
 	}
 	cmd.Flags().StringVar(&overlap, "overlap", "0", "how `long` older tokens stay good: 30m, 24h, 7d")
 	return cmd
+}
+
+// tokenAdd makes the command that gives a caller or operator one more token.
+func (c *cli) tokenAdd(what, example string, names nameSource,
+	add func(context.Context, *admin.Client, string) (any, admin.Plaintext, error),
+) *cobra.Command {
+	return &cobra.Command{
+		Use:               "add <name>",
+		Short:             "Print one more token, this once; older ones stay good",
+		Example:           fmt.Sprintf("  keybearer %s token add %s", what, example),
+		Args:              need("a " + what),
+		ValidArgsFunction: c.complete(names),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+			issued, token, err := add(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			c.done("made one more token for %s %s", what, args[0])
+			return c.printToken(issued, token)
+		}),
+	}
 }
 
 func (c *cli) callerRevoke() *cobra.Command {

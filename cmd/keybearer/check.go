@@ -88,11 +88,31 @@ func checkFields(r admin.CheckResult) []field {
 	if r.Private {
 		private = "only to addresses in allow_private, judged when the name resolves"
 	}
+	var steps, rules []cell
+	for _, s := range r.Steps {
+		steps = append(steps, passedCell(s.Passed, s.Step+": "+s.Detail))
+	}
+	for _, rule := range r.Rules {
+		text := ruleCell(admin.Destination{Rule: rule.Rule, Methods: rule.Methods, Private: rule.Private}).text
+		if rule.Why != "" {
+			text += ": " + rule.Why
+		}
+		rules = append(rules, passedCell(rule.Admits, text))
+	}
 	return []field{
 		row("decision", decision),
 		row("why", plain(r.Reason)),
-		row("rule", plain(r.Rule)),
+		row("rule", bold(r.Rule)),
 		row("destination", plain(r.Destination)),
 		row("network", plain(private)),
+		row("steps", steps...),
+		row("rules", rules...),
 	}
+}
+
+func passedCell(passed bool, text string) cell {
+	if passed {
+		return good("✓ " + text)
+	}
+	return bad("✗ " + text)
 }

@@ -327,7 +327,7 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 	}
 	var previous cell
 	if p := x.Previous; p != nil {
-		previous = plainf("version %d, kept until %s", p.Version, ago(p.KeptTo, now))
+		previous = plainf("version %d, ends %s", p.Version, ago(p.KeptTo, now))
 	}
 	var writes string
 	switch x.Kind {

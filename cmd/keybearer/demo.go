@@ -108,7 +108,7 @@ func (s *stage) start(ctx context.Context) error {
 		if err := os.WriteFile(config, []byte(demoCaddyfile(port)), 0o600); err != nil {
 			return err
 		}
-		s.server, err = demo.StartServer(ctx, executable, config, s.home)
+		s.server, err = demo.StartServer(ctx, s.home, nil, executable, "run", "--config", config)
 		if err == nil || ctx.Err() != nil || attempt == 3 || !strings.Contains(err.Error(), "address already in use") {
 			return err
 		}

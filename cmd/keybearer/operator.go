@@ -177,6 +177,10 @@ func (c *cli) operatorToken() *cobra.Command {
 		c.tokenRotate("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, overlap time.Duration) (any, admin.Plaintext, error) {
 			issued, err := client.RotateOperatorToken(ctx, name, overlap)
 			return issued, issued.Token, err
+		}),
+		c.tokenAdd("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string) (any, admin.Plaintext, error) {
+			issued, err := client.AddOperatorToken(ctx, name)
+			return issued, issued.Token, err
 		}))
 }
 

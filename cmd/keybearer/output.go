@@ -110,7 +110,7 @@ func (c *cli) encode(v any) error {
 // yamlFromJSON turns json, which is a subset of yaml, into block style; names and their order stay.
 func yamlFromJSON(text []byte) ([]byte, error) {
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	if err := yaml.Unmarshal(escapeForYAML(text), &doc); err != nil {
 		return nil, err
 	}
 	plainStyle(&doc)
@@ -124,6 +124,20 @@ func yamlFromJSON(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// escapeForYAML escapes the runes that stand for themselves in json but may not in yaml (YAML 1.2.2 section 5.1); they can only be
+// inside strings.
+func escapeForYAML(text []byte) []byte {
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		if r >= 0x7f && r <= 0x9f || r == 0xfeff || r == 0xfffe || r == 0xffff {
+			fmt.Fprintf(&b, `\u%04x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.Bytes()
 }
 
 func plainStyle(n *yaml.Node) {

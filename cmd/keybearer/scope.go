@@ -56,18 +56,22 @@ func (c *cli) scopeList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printList(c, scopes, listing[admin.Scope]{
-				heads: []string{"NAME", "KEY", "CREATED", "DESCRIPTION"},
-				cells: func(s admin.Scope) []cell {
-					return []cell{bold(s.Name), c.scopeKeyCell(s), plain(ago(s.CreatedAt, c.now())), plain(s.Description)}
-				},
-				name:  func(s admin.Scope) string { return s.Name },
-				empty: "no scope that you may see",
-			})
+			return printList(c, scopes, c.scopeListing())
 		}),
 	}
 	listFlags(cmd, &q, &limit)
 	return cmd
+}
+
+func (c *cli) scopeListing() listing[admin.Scope] {
+	return listing[admin.Scope]{
+		heads: []string{"NAME", "KEY", "CREATED", "DESCRIPTION"},
+		cells: func(s admin.Scope) []cell {
+			return []cell{bold(s.Name), c.scopeKeyCell(s), plain(ago(s.CreatedAt, c.now())), plain(s.Description)}
+		},
+		name:  func(s admin.Scope) string { return s.Name },
+		empty: "no scope that you may see",
+	}
 }
 
 func (c *cli) scopeKeyCell(s admin.Scope) cell {

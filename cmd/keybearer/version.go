@@ -25,6 +25,9 @@ func currentVersion() versionInfo {
 		if m := bi.Main.Version; m != "" && m != "(devel)" {
 			v.Keybearer = m
 		}
+		if caddy.CustomVersion != "" { // set by the linker
+			v.Keybearer = caddy.CustomVersion
+		}
 		for _, s := range bi.Settings {
 			if s.Key == "vcs.revision" {
 				v.Revision = s.Value

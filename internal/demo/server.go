@@ -23,10 +23,10 @@ type Server struct {
 	err    error // of the process; to be read after exited is closed
 }
 
-// StartServer runs "executable run --config config" with the home dir, and returns once it serves. The process gets a small
-// environment of its own: nothing of the user's configuration, proxies or credentials. If it ends before it serves, or
-// ctx ends, the error holds the last lines that it wrote. The caller stops it.
-func StartServer(ctx context.Context, executable, config, dir string, env ...string) (*Server, error) {
+// StartServer runs "executable args…" in the directory dir, which is also its home, and returns once it serves. The process gets
+// a small environment of its own: nothing of the user's configuration, proxies or credentials. If it ends before it serves, or ctx ends, the
+// error holds the last lines that it wrote. The caller stops it.
+func StartServer(ctx context.Context, dir string, env []string, executable string, args ...string) (*Server, error) {
 	// systemd's protocol: the server sends READY=1 to a datagram socket.
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "ready.sock"), Net: "unixgram"})
 	if err != nil {
@@ -42,7 +42,7 @@ func StartServer(ctx context.Context, executable, config, dir string, env ...str
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	s.cmd = exec.Command(executable, "run", "--config", config)
+	s.cmd = exec.Command(executable, args...)
 	s.cmd.Dir = dir
 	s.cmd.Env = append([]string{
 		"KEYBEARER_HOME=" + dir, "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_CACHE_HOME=" + dir,
@@ -62,19 +62,27 @@ func StartServer(ctx context.Context, executable, config, dir string, env ...str
 	stop := context.AfterFunc(ctx, func() { _ = ready.Close() })
 	defer stop()
 
+	// Caddy says READY=1 after a failure too, but STATUS=<error> before it.
 	message := make([]byte, 4096)
 	for {
 		n, err := ready.Read(message)
-		if err == nil && bytes.Contains(message[:n], []byte("READY=1")) {
+		text := message[:max(n, 0)]
+		switch {
+		case err == nil && bytes.HasPrefix(text, []byte("READY=1")):
 			return s, nil
+		case err == nil && !bytes.HasPrefix(text, []byte("STATUS=")):
+			continue
 		}
-		if err != nil {
-			_ = s.Stop()
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			return nil, fmt.Errorf("the server did not start:\n%s", s.Tail(4))
+		select { // it ends by itself; its last words are the best ones
+		case <-s.exited:
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
 		}
+		_ = s.Stop()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("the server did not start:\n%s", s.Tail(4))
 	}
 }
 
