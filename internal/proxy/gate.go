@@ -128,11 +128,11 @@ func (g *Gate) judge(ctx context.Context, r *policy.Request, ref keybearer.Ref, 
 	}
 	addresses, rerr := g.dialer.Resolve(ctx, d.Destination)
 	if rerr != nil {
-		p.event.Rule = d.Rule.String()
+		p.event.Rule = snap.ruleText(d.Rule)
 		return false, keybearer.AsError(rerr)
 	}
 	d = policy.Decide(r, snap.Snapshot, addresses.Reach)
-	p.record(&d)
+	p.record(snap, &d)
 	if err := d.Err(); err != nil {
 		return false, keybearer.AsError(err)
 	}

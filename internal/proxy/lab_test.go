@@ -36,7 +36,7 @@ import (
 
 // lab is a proxy on real parts: SQLite, the local keyring, an audit file, TLS destinations on loopback.
 type lab struct {
-	t       *testing.T
+	t       testing.TB
 	store   keybearer.Store
 	keyring keybearer.Keyring
 	proxy   *Proxy
@@ -80,7 +80,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func newLab(t *testing.T, options ...labOption) *lab {
+func newLab(t testing.TB, options ...labOption) *lab {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -272,7 +272,7 @@ func (l *lab) events(outcomes int) (all []keybearer.Event) {
 }
 
 // raw sends bytes to addr and reads one answer.
-func raw(t *testing.T, addr, text string) (*http.Response, string) {
+func raw(t testing.TB, addr, text string) (*http.Response, string) {
 	t.Helper()
 	conn := must(net.Dial("tcp", addr))
 	defer conn.Close()
@@ -293,7 +293,7 @@ func raw(t *testing.T, addr, text string) (*http.Response, string) {
 }
 
 // serveUntrusted starts a TLS server whose certificate no root of the lab has signed.
-func serveUntrusted(t *testing.T) string {
+func serveUntrusted(t testing.TB) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.TLS = selfSigned(t)
@@ -303,7 +303,7 @@ func serveUntrusted(t *testing.T) string {
 	return s.Listener.Addr().String()
 }
 
-func selfSigned(t *testing.T) *tls.Config {
+func selfSigned(t testing.TB) *tls.Config {
 	t.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{

@@ -31,9 +31,9 @@ type Pass struct {
 func (p *Pass) ID() string { return p.event.ID }
 
 // record notes the decision in the event.
-func (p *Pass) record(d *policy.Decision) {
+func (p *Pass) record(s *snapshot, d *policy.Decision) {
 	if d.Rule != nil {
-		p.event.Rule = d.Rule.String()
+		p.event.Rule = s.ruleText(d.Rule)
 	}
 	if d.Destination.Host != "" {
 		p.event.Scheme, p.event.Host, p.event.Port = d.Destination.Scheme, d.Destination.Host, d.Destination.Port

@@ -16,7 +16,19 @@ import (
 // these records once somebody needed it.
 type snapshot struct {
 	policy.Snapshot
-	safe *safe // nil when the credential is unknown
+	safe  *safe    // nil when the credential is unknown
+	rules []string // the rules' texts, for the audit log
+}
+
+// ruleText returns the text of one of the credential's rules.
+func (s *snapshot) ruleText(r *keybearer.Rule) string {
+	rules := s.Credential.Current.Terms.Rules
+	for i := range rules {
+		if &rules[i] == r {
+			return s.rules[i]
+		}
+	}
+	return ""
 }
 
 // snapshots caches them by the name that requests use.
@@ -75,6 +87,9 @@ func (s *snapshots) load(ctx context.Context, ref keybearer.Ref, prev snapshot) 
 		v = prev // nothing changed: the opened secret stays
 	} else {
 		v.safe = &safe{s: s, scope: v.Scope, credential: v.Credential}
+		for _, r := range v.Credential.Current.Terms.Rules {
+			v.rules = append(v.rules, r.String())
+		}
 	}
 	return v, []string{v.Scope.ID, v.Credential.ID}, nil
 }
