@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -140,9 +141,10 @@ func escapeForYAML(text []byte) []byte {
 	return b.Bytes()
 }
 
+// plainStyle takes the marks of json off, except where they are needed: around nothing, and around text with lines or tabs.
 func plainStyle(n *yaml.Node) {
-	empty := len(n.Content) == 0
-	if !(empty && (n.Kind == yaml.SequenceNode || n.Kind == yaml.MappingNode)) {
+	needed := n.Kind != yaml.ScalarNode && len(n.Content) == 0 || strings.ContainsAny(n.Value, "\n\r\t")
+	if !needed {
 		n.Style = 0
 	}
 	for _, child := range n.Content {
