@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/keybearer/keybearer"
 )
 
@@ -155,7 +157,8 @@ func admitsEndpoint(r *keybearer.Rule, d *Destination) bool {
 	return r.Scheme == d.Scheme && r.Port == d.Port && d.Port != 0 && admitsHost(r.Host, d.Host, d.Addr.IsValid())
 }
 
-// admitsHost compares label by label. No wildcard stands for an address.
+// admitsHost compares label by label. No wildcard stands for an address, or reaches below a public suffix: "**.amazonaws.com" does not admit
+// what somebody calls theirs below s3.amazonaws.com.
 func admitsHost(pattern, host string, literal bool) bool {
 	wild, suffix := cutWildcard(pattern)
 	if wild == "" || literal {
@@ -165,8 +168,15 @@ func admitsHost(pattern, host string, literal bool) bool {
 	if !ok || len(front) < 2 || front[len(front)-1] != '.' {
 		return false
 	}
-	front = front[:len(front)-1]
-	return front[0] != '.' && (wild == "**." || strings.IndexByte(front, '.') < 0)
+	dot := strings.IndexByte(front, '.')
+	return dot == len(front)-1 || dot > 0 && wild == "**." && !crossesSuffix(host[dot+1:], suffix)
+}
+
+// crossesSuffix reports whether a name that ends in the suffix is, or lies below, a public suffix that lies below that suffix. It allocates
+// once, in the list; of the patterns only "**." with two labels or more in front comes to it.
+func crossesSuffix(name, suffix string) bool {
+	public, _ := publicsuffix.PublicSuffix(name)
+	return len(public) > len(suffix)
 }
 
 // cutWildcard splits "*.suffix" and "**.suffix".

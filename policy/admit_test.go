@@ -74,6 +74,8 @@ func TestAdmit(t *testing.T) {
 		{"one label", rules(t, "*.example.com"), "GET https://api.example.com/", Public, "", "https://api.example.com", "https://*.example.com"},
 		{"two labels", rules(t, "*.example.com"), "GET https://a.api.example.com/", Public, no, "https://a.api.example.com", ""},
 		{"any labels", rules(t, "**.example.com"), "GET https://a.api.example.com/", Public, "", "https://a.api.example.com", "https://**.example.com"},
+		{"public suffix on the way", rules(t, "**.amazonaws.com"), "GET https://b.s3.amazonaws.com/", Public, no, "https://b.s3.amazonaws.com", ""},
+		{"no public suffix on the way", rules(t, "**.amazonaws.com"), "GET https://sts.eu-west-1.amazonaws.com/", Public, "", "https://sts.eu-west-1.amazonaws.com", "https://**.amazonaws.com"},
 		{"suffix without a dot", rules(t, "**.example.com"), "GET https://evilexample.com/", Public, no, "https://evilexample.com", ""},
 		{"suffix in the middle", rules(t, "**.example.com"), "GET https://a.example.com.evil.net/", Public, no, "https://a.example.com.evil.net", ""},
 		{"subdomain of an exact rule", rules(t, "example.com"), "GET https://api.example.com/", Public, no, "https://api.example.com", ""},

@@ -11,6 +11,9 @@ import (
 var lookup = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.CheckHyphens(true),
 	idna.CheckJoiners(true), idna.StrictDomainName(true), idna.VerifyDNSLength(true))
 
+// maxRawHost bounds a host before it is mapped, in bytes: punycode takes time in the square of a label.
+const maxRawHost = 1024
+
 // canonicalHost returns the one spelling of the host in raw, which is what an authority holds between the scheme and the
 // port: A-labels in lower case without a trailing dot, or an IP literal without brackets and its address. When raw is
 // refused, why says so in one sentence that does not quote it.
@@ -19,6 +22,9 @@ var lookup = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRu
 // cannot be the subject of a certificate (RFC 5280 by way of RFC 1034 section 3.5). So are labels with hyphens in the third and
 // fourth place, except A-labels, which must decode and encode to themselves.
 func canonicalHost(raw string) (host string, addr netip.Addr, why string) {
+	if len(raw) > maxRawHost {
+		return "", addr, "the host name is longer than 253 characters"
+	}
 	if strings.HasPrefix(raw, "[") {
 		return canonicalIPv6(raw)
 	}

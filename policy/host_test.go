@@ -49,7 +49,7 @@ var refusedHosts = map[string][]string{
 	"empty":              {"", ".", "..", "[]"},
 	"empty label":        {"a..b", ".example.com", "example.com..", "a.。b.example", "example.com。"},
 	"over-long label":    {strings.Repeat("a", 64) + ".b", strings.Repeat("ü", 60) + ".example"},
-	"over-long name":     {strings.Repeat("a.", 126) + "aa"},
+	"over-long name":     {strings.Repeat("a.", 126) + "aa", strings.Repeat("ü.", 500) + "example", strings.Repeat("ü", 1<<20), "[" + strings.Repeat("0", 1<<20) + "]"},
 	"user":               {"user@example.com", "a:b@example.com", "@"},
 	"percent":            {"ex%61mple.com", "example%2ecom", "%31.0.0.1", "example.com%00", "％31"},
 	"zone":               {"[fe80::1%eth0]", "[fe80::1%25eth0]", "fe80::1%eth0"},

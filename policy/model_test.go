@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
 	"pgregory.net/rapid"
 
 	"github.com/keybearer/keybearer"
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	modelHosts = []string{"example.com", "api.example.com", "api.example.com", "a.api.example.com", "b.a.api.example.com", "xapi.example.com", "10.0.0.1", "2001:db8::1"}
+	modelHosts = []string{"example.com", "api.example.com", "api.example.com", "a.api.example.com", "b.a.api.example.com", "xapi.example.com", "amazonaws.com", "s3.amazonaws.com", "b.s3.amazonaws.com", "a.b.s3.amazonaws.com", "10.0.0.1", "2001:db8::1"}
 	modelPaths = []string{"/", "/v1", "/v1/", "/v1/a", "/v1/a/b", "/v1x", "/v2/a", "/v1/../v2/a", "/v1//a", "/v1/%2E%2e/v2", "/v1/a%2fb", "/v1/a;b", "/v1/%25", "/v1/%00", "/v1/%5C", "/v1/%41", "/V1/a", "/v1/a..b"}
 )
 
@@ -136,6 +137,13 @@ func modelHost(pattern, host string) bool {
 	for i, label := range p {
 		switch {
 		case label == "**":
+			for k := i + 1; k < len(h); k++ { // no name in between is a public suffix
+				between := slices.Clone(h[:k])
+				slices.Reverse(between)
+				if name := strings.Join(between, "."); must(publicsuffix.PublicSuffix(name)) == name {
+					return false
+				}
+			}
 			return len(h) > i
 		case len(h) <= i, label != "*" && label != h[i]:
 			return false
@@ -143,6 +151,8 @@ func modelHost(pattern, host string) bool {
 	}
 	return len(h) == len(p)
 }
+
+func must(suffix string, _ bool) string { return suffix }
 
 // modelPath decodes where the code under test looks at bytes.
 func modelPath(r keybearer.Rule, path string) bool {

@@ -13,15 +13,16 @@ import (
 // maxRule bounds the text of a rule, in bytes.
 const maxRule = 2048
 
-// problem is why a text is no rule, and the text that was probably meant, if one can be guessed.
+// problem is why a text is no rule, and what was probably meant, if that can be guessed: the whole text or, as long as only a part is
+// looked at, that part.
 type problem struct{ why, hint, meant string }
 
 // ParseRule returns the canonical rule of the text "[scheme://]host[:port][/path-prefix]". A pasted URL is a rule for its host, port and
 // path; its query, fragment and user are refused rather than dropped, because whoever wrote them believes that they count.
 // Text that is refused gives [keybearer.RuleInvalid] with the fix as the hint.
 //
-// Host is exact, "*.suffix" (one label in front) or "**.suffix" (one or more); the suffix itself is matched by neither, and may
-// not be a public suffix or contain others directly below by a wildcard of the public suffix list. The path is
+// Host is exact, "*.suffix" (one label in front) or "**.suffix" (one or more); the suffix itself is matched by neither. It may
+// not be a public suffix, nor a name all of whose children are; and "**." stops at public suffixes further down. The path is
 // a prefix on segment boundaries; one that ends with a slash admits only what lies below, and "/" alone is no path.
 // Methods are upper-case names from [keybearer.Methods]; none means all of them.
 func ParseRule(text string, methods []string, private bool) (keybearer.Rule, error) {
@@ -43,57 +44,35 @@ func ParseRule(text string, methods []string, private bool) (keybearer.Rule, err
 	return r, nil
 }
 
-func parseRule(text string) (r keybearer.Rule, p *problem) {
+func parseRule(text string) (keybearer.Rule, *problem) {
+	var none keybearer.Rule
 	if p := checkRuleText(text); p != nil {
-		return r, p
+		return none, p
 	}
-	scheme, rest := "https", text
-	if strings.Contains(text, "://") {
-		var ok bool
-		if scheme, rest, ok = cutScheme(text); !ok {
-			_, rest, _ = strings.Cut(text, "://")
-			return r, &problem{"a rule is for https, or for http", "write https://host", "https://" + rest}
+	scheme, rest, written := cutScheme(text)
+	if !written {
+		if _, after, ok := strings.Cut(text, "://"); ok {
+			return none, &problem{"a rule is for https, or for http", "write https://host", "https://" + after}
 		}
+		scheme, rest = "https", text
 	}
 	authority, path := rest, ""
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		authority, path = rest[:i], rest[i:]
 	}
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		return r, &problem{"a rule holds no user name and no password", "leave out what stands before the @", scheme + "://" + authority[i+1:] + path}
+		return none, &problem{"a rule holds no user name and no password", "leave out what stands before the @", scheme + "://" + authority[i+1:] + path}
 	}
-	wild, suffix := "", authority
-	for _, w := range []string{"*.", "**."} {
-		if s, ok := strings.CutPrefix(authority, w); ok {
-			wild, suffix = w, s
-		}
-	}
-	if strings.IndexByte(suffix, '*') >= 0 {
-		return r, badWildcard(scheme, suffix, path)
-	}
-	if s, ok := strings.CutPrefix(suffix, "."); ok && wild == "" {
-		return r, &problem{"a host does not begin with a dot", "write **.example.com for every name below example.com", scheme + "://**." + s + path}
-	}
+	wild, suffix := cutWildcard(authority)
 	var t Target
-	if why := t.setAuthority(suffix); why != "" {
-		p := &problem{why: why, hint: "write the host alone, for example api.example.com"}
-		if strings.Count(authority, ":") > 1 && authority[0] != '[' {
-			p.hint, p.meant = "write an IPv6 address in brackets, for example https://[2001:db8::1]", scheme+"://["+authority+"]"+path
-		} else if s, ok := strings.CutSuffix(authority, ":"); ok {
-			p.meant = scheme + "://" + s + path
-			if _, _, ok := cutScheme(s + "://"); ok { // one slash was left out
-				p.meant = s + "://" + strings.TrimLeft(path, "/")
-			}
+	if p := t.setRuleHost(wild, suffix); p != nil {
+		if p.meant != "" {
+			p.meant = scheme + "://" + p.meant + path
 		}
-		return r, p
+		return none, p
 	}
-	if wild != "" {
-		if p := checkSuffix(&t); p != nil {
-			return r, p
-		}
-	}
-	if n := strings.Trim(path, "0123456789"); n == "/" && len(path) > 1 && t.Addr.IsValid() && text[0] != 'h' {
-		return r, &problem{why: "a rule is for one address, not for a network", hint: "write one rule for each address; networks belong in allow_private"}
+	if t.Addr.IsValid() && !written && len(path) > 1 && strings.Trim(path[1:], "0123456789") == "" {
+		return none, &problem{why: "a rule is for one address, not for a network", hint: "write one rule for each address; networks belong in allow_private"}
 	}
 	if path == "/" {
 		path = ""
@@ -102,7 +81,7 @@ func parseRule(text string) (r keybearer.Rule, p *problem) {
 		if p.meant != "" {
 			p.meant = scheme + "://" + authority + p.meant
 		}
-		return r, p
+		return none, p
 	}
 	return keybearer.Rule{Scheme: scheme, Host: wild + t.Host, Port: cmp.Or(t.Port, keybearer.DefaultPort(scheme)), Path: path}, nil
 }
@@ -124,21 +103,43 @@ func checkRuleText(text string) *problem {
 	if i := strings.IndexByte(text, '\\'); i >= 0 {
 		return &problem{"a rule holds no backslash, and is not a regular expression", "write a host such as api.example.com, or *.example.com", strings.ReplaceAll(text, `\`, "/")}
 	}
+	if scheme, rest, ok := strings.Cut(text, ":/"); ok && !strings.HasPrefix(rest, "/") && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) {
+		return &problem{"a scheme is followed by two slashes", "write https://host", scheme + "://" + rest}
+	}
 	if s, ok := strings.CutPrefix(text, "//"); ok {
 		return &problem{"a rule begins with its scheme or its host", "write https://host", s}
 	}
 	return nil
 }
 
-func badWildcard(scheme, authority, path string) *problem {
-	if strings.Trim(authority, "*.:0123456789") == "" {
-		return &problem{why: "a rule names a host: there is no rule for every one", hint: "write the hosts that the secret is for, such as api.example.com or *.example.com"}
+// setRuleHost reads what follows the wildcard, "host[:port]".
+func (t *Target) setRuleHost(wild, suffix string) *problem {
+	if i := strings.LastIndexByte(suffix, '*'); i >= 0 {
+		if strings.Trim(suffix, "*.:0123456789") == "" {
+			return &problem{why: "a rule names a host: there is no rule for every one", hint: "write the hosts that the secret is for, such as api.example.com or *.example.com"}
+		}
+		p := &problem{why: "a wildcard stands for whole labels at the front, as *. (one label) or **. (one or more)", hint: "write *.example.com, or one rule for each host"}
+		if _, parent, ok := strings.Cut(suffix[i:], "."); ok {
+			p.meant = "*." + parent
+		}
+		return p
 	}
-	p := &problem{why: "a wildcard stands for whole labels at the front, as *. (one label) or **. (one or more)", hint: "write *.example.com, or one rule for each host"}
-	if rest := authority[strings.LastIndexByte(authority, '*'):]; strings.IndexByte(rest, '.') >= 0 {
-		p.meant = scheme + "://*" + rest[strings.IndexByte(rest, '.'):] + path
+	if parent, ok := strings.CutPrefix(suffix, "."); ok && wild == "" {
+		return &problem{"a host does not begin with a dot", "write **.example.com for every name below example.com", "**." + parent}
 	}
-	return p
+	if why := t.setAuthority(suffix); why != "" {
+		p := &problem{why: why, hint: "write the host alone, for example api.example.com"}
+		if strings.Count(suffix, ":") > 1 && suffix[0] != '[' {
+			p.hint, p.meant = "write an IPv6 address in brackets, for example https://[2001:db8::1]", "["+suffix+"]"
+		} else if host, ok := strings.CutSuffix(suffix, ":"); ok {
+			p.meant = wild + host
+		}
+		return p
+	}
+	if wild != "" {
+		return checkSuffix(t)
+	}
+	return nil
 }
 
 // checkSuffix refuses a wildcard over addresses, and over names below which anybody can register. The public suffix list is that of

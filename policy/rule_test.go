@@ -223,6 +223,38 @@ func TestNoWildcardSpansAPublicSuffix(t *testing.T) {
 	}
 }
 
+// Below a name that one holder has there can be public suffixes again.
+func TestWildcardStopsAtPublicSuffixes(t *testing.T) {
+	labels := strings.Fields("a s3 s3-website compute elb eu-west-1 us-east-1 blob core web z13 sites lambda-url dualstack execute-api execute build nyc3 members apps")
+	admitted, crossed := 0, 0
+	for _, suffix := range strings.Fields("amazonaws.com windows.net linode.com render.com fastly.net example.com") {
+		r, err := ParseRule("**."+suffix, nil, false)
+		if err != nil {
+			t.Fatal(suffix, err)
+		}
+		holder, _ := publicsuffix.EffectiveTLDPlusOne(suffix)
+		for _, one := range labels {
+			for _, two := range labels {
+				host := "q." + one + "." + two + "." + suffix
+				held, err := publicsuffix.EffectiveTLDPlusOne(host)
+				if err != nil { // it is a public suffix itself
+					continue
+				}
+				if ok := admitsHost(r.Host, host, false); ok != (held == holder) {
+					t.Errorf("%s: %s, held by %s: %v", r, host, held, ok)
+				} else if ok {
+					admitted++
+				} else {
+					crossed++
+				}
+			}
+		}
+	}
+	if admitted < 100 || crossed < 100 {
+		t.Errorf("%d admitted, %d crossed: the sample shows nothing", admitted, crossed)
+	}
+}
+
 func FuzzParseRule(f *testing.F) {
 	for _, text := range []string{"api.example.com", "https://*.example.com:8443/hooks", "**.example.com", "http://[::1]:80/", "a*.b.example.com", "http:/a?b", "u@h", "::1", "//x", `\`, "*.com/*"} {
 		f.Add(text, "GET", false)

@@ -27,7 +27,8 @@ func coversHost(outer, inner string) bool {
 	case innerWild == "":
 		return admitsHost(outer, inner, strings.IndexByte(inner, ':') >= 0)
 	}
-	return outerWild == "**." && (innerSuffix == outerSuffix || strings.HasSuffix(innerSuffix, "."+outerSuffix))
+	return outerWild == "**." && (innerSuffix == outerSuffix ||
+		strings.HasSuffix(innerSuffix, "."+outerSuffix) && !crossesSuffix(innerSuffix, outerSuffix))
 }
 
 func coversMethods(outer, inner []string) bool {

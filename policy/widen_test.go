@@ -44,6 +44,9 @@ func TestCovers(t *testing.T) {
 		{"**.a.example", "*.xa.example", false},
 		{"**.a.example", "c.b.a.example", true},
 		{"b.a.example", "*.a.example", false},
+		{"**.amazonaws.com", "b.s3.amazonaws.com", false},
+		{"**.amazonaws.com", "*.b.s3.amazonaws.com", false},
+		{"**.amazonaws.com", "**.sts.eu-west-1.amazonaws.com", true},
 		{"127.0.0.1", "127.0.0.1", true},
 	} {
 		if got := Covers(rules(t, c.outer).Rules[0], rules(t, c.inner).Rules[0]); got != c.want {
