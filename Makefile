@@ -2,9 +2,10 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench fmt setup clean
+.PHONY: help build rootfs demo test check bench fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ROOTFS  ?= bin/rootfs
 LDFLAGS  = -s -w -X github.com/caddyserver/caddy/v2.CustomBinaryName=keybearer -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 
 help: ## list the targets
@@ -12,6 +13,12 @@ help: ## list the targets
 
 build: ## build the static binary bin/keybearer
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/keybearer ./cmd/keybearer
+
+# What the image holds and nothing else; the tests run the same tree under chroot. Its owner is set by whoever uses it.
+rootfs: build
+	install -D -m 755 bin/keybearer $(ROOTFS)/usr/bin/keybearer
+	install -D -m 644 /etc/ssl/certs/ca-certificates.crt $(ROOTFS)/etc/ssl/certs/ca-certificates.crt
+	install -d -m 700 $(ROOTFS)/data
 
 demo: ## see it work: a server, a destination, an app, the refusals and the audit lines
 	CGO_ENABLED=0 go run ./cmd/keybearer demo

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -75,6 +76,7 @@ func (k *Keybearer) Configure(tb TB, options, sites string) {
 	if !ok {
 		tb.Fatalf("the repository's Caddyfile has no bare keybearer at the end of the global options")
 	}
+	options = "\t\t" + strings.ReplaceAll(options, "\n", "\n\t\t")
 	WriteFile(tb, k.Config, fmt.Appendf(nil, "%s\n\tkeybearer {\n%s\n\t}\n}\n%s\n%s", before, options, after, sites))
 }
 
@@ -86,6 +88,7 @@ func (k *Keybearer) TryStart(tb TB) error {
 		return err
 	}
 	proxy := Accepts(k.Proxy)
+	var unix net.Dialer
 	k.Process, err = TryStart(tb, Command{
 		Name: "keybearer", Path: binary, Args: []string{"run", "--config", k.Config, "--adapter", "caddyfile"},
 		Env: append(k.env(), k.options.Env...), Dir: filepath.Dir(k.Config), CPU: k.options.CPU, Files: k.options.Files,
@@ -93,7 +96,10 @@ func (k *Keybearer) TryStart(tb TB) error {
 			if err := proxy(ctx); err != nil {
 				return err
 			}
-			_, err := os.Stat(k.Socket)
+			conn, err := unix.DialContext(ctx, "unix", k.Socket)
+			if err == nil {
+				err = conn.Close()
+			}
 			return err
 		},
 	})
