@@ -35,6 +35,9 @@ func (c *Custody) install(ctx context.Context, p *permit, s *keybearer.Scope, fn
 		return nil, err
 	}
 	defer func() {
+		if keybearer.CodeOf(err) == keybearer.Stale { // surely not installed, and perhaps not noted as doomed any more
+			_ = c.keyring.DestroyKey(context.WithoutCancel(ctx), key)
+		}
 		if err != nil {
 			c.kick(s.ID) // destroys the key unless the commit happened after all
 		}

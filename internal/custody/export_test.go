@@ -1,0 +1,18 @@
+package custody
+
+import "time"
+
+// Hurry makes long operations try again at once.
+func (c *Custody) Hurry() { c.works.firstRetry, c.works.lastRetry = time.Millisecond, time.Millisecond }
+
+// Needs are the actions of the table of permissions.
+func Needs() []Action {
+	var out []Action
+	for a := range needs {
+		out = append(out, a)
+	}
+	return out
+}
+
+// Reads reports whether the action changes nothing.
+func Reads(a Action) bool { return needs[a].reads }
