@@ -1,0 +1,233 @@
+// Package caddymodule is all that knows Caddy: the app "keybearer", the HTTP handlers "keybearer" and
+// "keybearer_admin", their Caddyfile, and the guest modules for store, keyring and audit log.
+//
+// It is a thin adapter. It reads configuration, says what is wrong with it and how to mend it, opens the parts in the
+// order that Caddy's lifecycle allows, keeps them across reloads, and closes them when nobody uses
+// them any more. It decides nothing about a request: package internal/proxy does.
+//
+// # Lifecycle
+//
+// Provision reads and checks: it makes no file, opens no socket and connects nowhere, so "validate" has no side
+// effects. Start opens the parts, or takes those that the configuration before it left open. Stop ends
+// the admin socket. Cleanup gives the parts back once the requests that hold them have ended.
+//
+// # Guests
+//
+// A module in the namespace keybearer.stores implements [StoreModule], one in keybearer.keyrings
+// [KeyringModule], one in keybearer.audit [AuditModule] and one in keybearer.identities [IdentityModule].
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() { caddy.RegisterModule(App{}) }
+
+// App is an outbound credential proxy: it holds the credentials that the handler `keybearer` sends and the
+// handler `keybearer_admin` manages.
+//
+// Everything has a default that works: an empty object keeps all state in the directory KEYBEARER_HOME, or else in
+// `keybearer` in the user's data directory.
+type App struct {
+	// Where credentials, callers and grants are kept. Default: `sqlite` in the home directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=keybearer.stores inline_key=module"`
+
+	// What seals and opens the secrets. Default: `local`, with its key file in the home directory.
+	KeyringRaw json.RawMessage `json:"keyring,omitempty" caddy:"namespace=keybearer.keyrings inline_key=module"`
+
+	// Where uses, refusals and changes are recorded. Nothing is sent that cannot be recorded. Default: `file`, in
+	// the home directory.
+	AuditRaw json.RawMessage `json:"audit,omitempty" caddy:"namespace=keybearer.audit inline_key=module"`
+
+	// Further ways to prove who calls, tried in order after tokens.
+	IdentitiesRaw []json.RawMessage `json:"identities,omitempty" caddy:"namespace=keybearer.identities inline_key=module"`
+
+	// Path of the unix socket that the CLI talks to; its mode is 0600. "off" opens none. Default: `admin.sock` in the
+	// home directory.
+	AdminSocket string `json:"admin_socket,omitempty"`
+
+	// PEM files whose certificates are roots for destinations, beside the system's.
+	Trust []string `json:"trust,omitempty"`
+
+	// Networks of special addresses (private, loopback, link-local and so on) that destination rules marked private may
+	// reach. Default: none.
+	AllowPrivate []string `json:"allow_private,omitempty"`
+
+	// Whether addresses of cloud metadata services may be reached, if allow_private covers them too. Leave it off.
+	AllowMetadata bool `json:"allow_metadata,omitempty"`
+
+	// DNS server, "ip:port", that resolves destinations. Default: the system's.
+	Resolver string `json:"resolver,omitempty"`
+
+	// How long opened secrets serve while the keyring is away; 0: not at all. Default: 15m.
+	KeyringMaxStale *caddy.Duration `json:"keyring_max_stale,omitempty"`
+
+	// How long metadata serves while the store is away; 0: not at all. Default: 1m.
+	StoreMaxStale *caddy.Duration `json:"store_max_stale,omitempty"`
+
+	// How long an opened secret is kept in memory; 0: every request opens it anew. Default: 5m.
+	SecretTTL *caddy.Duration `json:"secret_ttl,omitempty"`
+
+	// How long the version before the current one is kept for a rollback; 0: not at all. Default: 24h.
+	KeepPrevious *caddy.Duration `json:"keep_previous,omitempty"`
+
+	// How long to wait for a destination.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	logger     *slog.Logger
+	lease      *lease
+	handlers   []*Handler
+	admins     []*AdminHandler
+	engine     *engine // once started
+	held       bundle
+	before     *App         // that this one replaced, while that is there
+	socket     *adminSocket // nil: off, or not started
+	store      StoreModule
+	keyring    KeyringModule
+	audit      AuditModule
+	identities []IdentityModule
+	private    []netip.Prefix
+	roots      *x509.CertPool
+	rootsHash  string // of the PEM files, so that a reload sees new contents under an old name
+}
+
+// Timeouts say how long each phase of a request may take. Zero values mean the defaults.
+type Timeouts struct {
+	// To resolve the destination and connect. Default: 10s.
+	Dial caddy.Duration `json:"dial,omitempty"`
+
+	// For the TLS handshake with the destination. Default: 10s.
+	TLSHandshake caddy.Duration `json:"tls_handshake,omitempty"`
+
+	// From the end of the request to the header of the answer. Default: 60s.
+	ResponseHeader caddy.Duration `json:"response_header,omitempty"`
+
+	// How long an unused connection to a destination is kept. Default: 90s.
+	Idle caddy.Duration `json:"idle,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "keybearer", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision reads and checks the configuration. It has no side effects.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Slogger()
+	a.lease = newLease()
+	if err := a.loadGuests(ctx); err != nil {
+		return err
+	}
+	if a.AdminSocket != "off" {
+		if err := locate(&a.AdminSocket, "admin.sock"); err != nil {
+			return fmt.Errorf("admin_socket: %w", err)
+		}
+		if err := checkSocketPath(a.AdminSocket); err != nil {
+			return fmt.Errorf("admin_socket: %w", err)
+		}
+	}
+	if err := a.readTrust(); err != nil {
+		return err
+	}
+	return a.readNetwork()
+}
+
+// loadGuests loads the modules that the configuration names, or the defaults.
+func (a *App) loadGuests(ctx caddy.Context) error {
+	load := func(field string, raw *json.RawMessage, fallback string) (any, error) {
+		if *raw == nil {
+			*raw = json.RawMessage(`{"module":"` + fallback + `"}`)
+		}
+		return ctx.LoadModule(a, field)
+	}
+	store, err := load("StoreRaw", &a.StoreRaw, "sqlite")
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	keyring, err := load("KeyringRaw", &a.KeyringRaw, "local")
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	audit, err := load("AuditRaw", &a.AuditRaw, "file")
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	a.store, a.keyring, a.audit = store.(StoreModule), keyring.(KeyringModule), audit.(AuditModule)
+	if a.IdentitiesRaw == nil {
+		return nil
+	}
+	identities, err := ctx.LoadModule(a, "IdentitiesRaw")
+	if err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	for _, identity := range identities.([]any) {
+		a.identities = append(a.identities, identity.(IdentityModule))
+	}
+	return nil
+}
+
+// readTrust adds the PEM files to the system's roots.
+func (a *App) readTrust() error {
+	if len(a.Trust) == 0 {
+		return nil // nil roots are the system's
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return fmt.Errorf("trust: the system's roots cannot be read: %w", err)
+	}
+	hash := sha256.New()
+	for _, path := range a.Trust {
+		if err := locate(&path, ""); err != nil {
+			return fmt.Errorf("trust: %w", err)
+		}
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("trust: %w: give a PEM file that this user may read", err)
+		}
+		if !roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("trust: %s holds no certificate in PEM form: convert it with openssl x509 -inform der", path)
+		}
+		hash.Write(pem)
+	}
+	a.roots, a.rootsHash = roots, hex.EncodeToString(hash.Sum(nil))
+	return nil
+}
+
+// readNetwork parses allow_private and resolver.
+func (a *App) readNetwork() error {
+	repl := caddy.NewReplacer()
+	for _, text := range a.AllowPrivate {
+		text, err := repl.ReplaceOrErr(text, true, true)
+		if err != nil {
+			return fmt.Errorf("allow_private: %w", err)
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("allow_private: %q is not a network: write it like 10.20.0.0/16 or fd00:20::/32; one address is 10.20.1.5/32", text)
+		}
+		if prefix != prefix.Masked() {
+			return fmt.Errorf("allow_private: %s has bits behind its length: write %s, or %s/%d for the one address",
+				prefix, prefix.Masked(), prefix.Addr(), prefix.Addr().BitLen())
+		}
+		a.private = append(a.private, prefix)
+	}
+	var err error
+	if a.Resolver, err = repl.ReplaceOrErr(a.Resolver, true, true); err != nil {
+		return fmt.Errorf("resolver: %w", err)
+	}
+	if a.Resolver != "" {
+		if _, err := netip.ParseAddrPort(a.Resolver); err != nil {
+			return fmt.Errorf("resolver: %q is not the address of a DNS server: write it like 10.0.0.53:53 or [fd00::53]:53", a.Resolver)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package caddymodule
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/custody"
+	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/identity"
+	"github.com/keybearer/keybearer/internal/proxy"
+)
+
+// shared holds what is open and outlives configurations: stores, keyrings and audit logs by their guest's configuration, a core by
+// those of its three guests, an engine by the app's. So a reload keeps the store when only the audit log moves, keeps the
+// core when only a trusted root is added, and keeps everything, caches included, when nothing of the app has changed.
+var shared = caddy.NewUsagePool()
+
+// logs is where all that is shared logs to: the logger of the newest configuration.
+var logs = newHandoff(slog.Default())
+
+// bundle closes what was taken, in reverse order.
+type bundle []func() error
+
+func (b *bundle) add(f func() error) { *b = append(*b, f) }
+
+// Close implements [io.Closer].
+func (b *bundle) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(*b) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+type held struct{ io.Closer }
+
+// Destruct implements [caddy.Destructor].
+func (h held) Destruct() error { return h.Close() }
+
+// take returns what is open under the key, or opens it. It is given back when b is closed.
+func take[T io.Closer](b *bundle, key string, open func() (T, error)) (T, error) {
+	v, _, err := shared.LoadOrNew(key, func() (caddy.Destructor, error) {
+		v, err := open()
+		return held{v}, err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	b.add(func() error { _, err := shared.Delete(key); return err })
+	return v.(held).Closer.(T), nil
+}
+
+// guestKey tells guests apart, by module and provisioned configuration.
+func guestKey(guest caddy.Module) string {
+	return string(caddyconfig.JSONModuleObject(guest, "module", string(guest.CaddyModule().ID), nil))
+}
+
+// core is what is kept and what is done with it.
+type core struct {
+	bundle
+	store   keybearer.Store
+	keyring keybearer.Keyring
+	auditor keybearer.Auditor
+	custody *custody.Custody
+	admin   http.Handler
+}
+
+func (a *App) coreKey() string {
+	key, _ := json.Marshal([]any{"core", guestKey(a.store), guestKey(a.keyring), guestKey(a.audit), a.KeepPrevious})
+	return string(key)
+}
+
+// sweepEvery is how often previous versions and tombstones that are past their time are let go.
+const sweepEvery = time.Minute
+
+func openCore(a *App) (_ *core, err error) {
+	c := new(core)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	ctx := context.Background()
+	logger := logs.logger()
+	c.store, err = take(&c.bundle, guestKey(a.store), func() (keybearer.Store, error) { return a.store.OpenStore(ctx, logger) })
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	c.keyring, err = take(&c.bundle, guestKey(a.keyring), func() (keybearer.Keyring, error) { return a.keyring.OpenKeyring(ctx, logger) })
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	c.auditor, err = take(&c.bundle, guestKey(a.audit), func() (keybearer.Auditor, error) { return a.audit.OpenAudit(ctx, logger) })
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	c.admin = http.NotFoundHandler()
+	if err := c.openCustody(ctx, setting(a.KeepPrevious)); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// openCustody puts the operations over the three parts, finishes what a crash left, and sweeps from then on.
+func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err error) {
+	ledger, _ := c.store.(keybearer.Ledger)
+	c.custody, err = custody.New(custody.Config{
+		Store: c.store, Keyring: c.keyring, Auditor: c.auditor, Ledger: ledger, Logger: logs.logger(), KeepPrevious: keepPrevious,
+	})
+	if err != nil {
+		return err
+	}
+	c.add(c.custody.Close)
+	if err := c.custody.Resume(ctx); err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { c.sweep(ctx) })
+	c.add(func() error {
+		stop()
+		sweeper.Wait()
+		return nil
+	})
+	return nil
+}
+
+// sweep lets go of what is past its time, until ctx ends.
+func (c *core) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if err := c.custody.Sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			logs.logger().Warn("sweep failed, and will be tried again", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// engine is a core and the request path over it.
+type engine struct {
+	bundle
+	core  *core
+	proxy *proxy.Proxy
+}
+
+func (a *App) engineKey() string {
+	key := []any{
+		"engine", a.coreKey(), a.rootsHash, a.AllowPrivate, a.AllowMetadata, a.Resolver,
+		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts,
+	}
+	for _, identity := range a.identities {
+		key = append(key, guestKey(identity))
+	}
+	text, _ := json.Marshal(key) // plain values
+	return string(text)
+}
+
+func openEngine(a *App) (_ *engine, err error) {
+	e := new(engine)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	e.core, err = take(&e.bundle, a.coreKey(), func() (*core, error) { return openCore(a) })
+	if err != nil {
+		return nil, err
+	}
+	callers := identity.NewCallers(e.core.store, cmp.Or(setting(a.StoreMaxStale), time.Minute), time.Now)
+	e.add(func() error { callers.Close(); return nil })
+	identities := []keybearer.Identity{identity.Token{Callers: callers}, identity.Fixed{Callers: callers}}
+	for _, guest := range a.identities {
+		i, err := guest.OpenIdentity(context.Background(), e.core.store, logs.logger())
+		if err != nil {
+			return nil, fmt.Errorf("identity: %w", err)
+		}
+		if closer, ok := i.(io.Closer); ok {
+			e.add(closer.Close)
+		}
+		identities = append(identities, i)
+	}
+	e.proxy, err = proxy.New(proxy.Config{
+		Store: e.core.store, Keyring: e.core.keyring, Auditor: e.core.auditor, Identities: identities,
+		Dialer: dial.New(dial.Config{
+			AllowPrivate: a.private, AllowMetadata: a.AllowMetadata, Resolver: a.Resolver, Timeout: time.Duration(a.Timeouts.Dial),
+		}),
+		Roots:     a.roots,
+		SecretTTL: setting(a.SecretTTL), KeyringMaxStale: setting(a.KeyringMaxStale), StoreMaxStale: setting(a.StoreMaxStale),
+		TLSTimeout: time.Duration(a.Timeouts.TLSHandshake), HeaderTimeout: time.Duration(a.Timeouts.ResponseHeader),
+		IdleTimeout: time.Duration(a.Timeouts.Idle),
+		Peer:        peer,
+		Logger:      logs.logger(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.add(e.proxy.Close)
+	return e, nil
+}
+
+// setting returns a configured duration in the form that the parts take: 0 is their default, negative is none.
+func setting(d *caddy.Duration) time.Duration {
+	switch {
+	case d == nil:
+		return 0
+	case *d == 0:
+		return -1
+	}
+	return time.Duration(*d)
+}

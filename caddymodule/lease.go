@@ -1,0 +1,42 @@
+package caddymodule
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// lease lets requests use the parts of an app between its start and the end of its last request. Caddy starts apps in any
+// order, so that requests can come before the parts are open; and it cleans an old configuration up while requests
+// of it are still under way.
+type lease struct {
+	started chan struct{} // closed when Start is over
+	open    atomic.Bool   // Start went well
+	users   sync.RWMutex  // read-held by each request
+	leaving atomic.Bool   // a newer configuration serves; clients are told to come back on new connections
+}
+
+func newLease() *lease { return &lease{started: make(chan struct{})} }
+
+// start lets requests in, or tells those that wait that there will be nothing.
+func (l *lease) start(ok bool) {
+	l.open.Store(ok)
+	close(l.started)
+}
+
+// take waits for the start and reports whether the parts may be used until release is called.
+func (l *lease) take(ctx context.Context) bool {
+	if !l.open.Load() {
+		select {
+		case <-l.started:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return l.open.Load() && l.users.TryRLock()
+}
+
+func (l *lease) release() { l.users.RUnlock() }
+
+// end waits until nobody uses the parts, and lets nobody in from then on.
+func (l *lease) end() { l.users.Lock() }
