@@ -34,7 +34,7 @@ SIGTERM and SIGINT end it once requests under way are done; SIGUSR1 reads the co
 takes it over without dropping a request.`,
 		Example: `  keybearer run
   keybearer run --config Caddyfile
-  KEYBEARER_HOME=/srv/keybearer keybearer run`,
+  KEYBEARER_HOME=$HOME/keybearer keybearer run`,
 		Args: need(),
 		RunE: func(*cobra.Command, []string) error { return c.serve(config, adapter, pidfile) },
 	}

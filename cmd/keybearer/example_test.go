@@ -1,0 +1,225 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keybearer/keybearer/internal/demo"
+)
+
+// stock is what a server has before an example runs: in a list of command lines.
+var (
+	scopesOnly = []string{
+		"keybearer scope create docs",
+		"keybearer scope generate-key docs",
+		"keybearer scope create crm",
+	}
+	stocked = append(scopesOnly[:3:3],
+		"keybearer scope create old",
+		"printf 's3cret' | keybearer credential create docs/crm --kind bearer --domain api.example.com",
+		`printf 'user\npass' | keybearer credential create docs/legacy --kind basic --domain 'https://*.example.com:8443/hooks'`,
+		"printf 'k' | keybearer credential create docs/aws --kind header --header X-Api-Key --domain aws.example.com",
+		"keybearer caller create billing --scope docs",
+		"keybearer grant add docs/crm app:billing use",
+		"keybearer grant add docs/crm group:sales use",
+		"keybearer operator create ada",
+	)
+)
+
+// before are the command lines that an example needs to have been run; the rest needs none but stocked.
+var before = map[string]struct {
+	stock []string
+	more  []string
+}{
+	"keybearer":                     {nil, nil},
+	"keybearer scope create":        {nil, nil},
+	"keybearer scope generate-key":  {[]string{"keybearer scope create docs"}, nil},
+	"keybearer credential create":   {scopesOnly, nil},
+	"keybearer caller create":       {scopesOnly, nil},
+	"keybearer operator create":     {scopesOnly, nil},
+	"keybearer credential enable":   {stocked, []string{"keybearer credential disable docs/crm"}},
+	"keybearer credential rollback": {stocked, []string{"printf 'new' | keybearer credential set-secret docs/crm"}},
+	"keybearer credential restore":  {stocked, []string{"keybearer credential delete docs/crm"}},
+	"keybearer domain remove":       {stocked, []string{"printf 's3cret' | keybearer domain add docs/crm hooks.example.com"}},
+	"keybearer caller enable":       {stocked, []string{"keybearer caller disable billing"}},
+	"keybearer caller unbind":       {stocked, []string{"keybearer caller bind billing crm"}},
+	"keybearer operator enable":     {stocked, []string{"keybearer operator disable ada"}},
+}
+
+// Every command has examples, and every example works as it is written.
+func TestExamples(t *testing.T) {
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Hidden {
+			return
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+		if cmd.Example == "" {
+			if !cmd.HasSubCommands() {
+				t.Errorf("%s has no example", cmd.CommandPath())
+			}
+			return
+		}
+		t.Run(strings.TrimPrefix(cmd.CommandPath(), "keybearer "), func(t *testing.T) {
+			t.Parallel()
+			tryExamples(t, cmd)
+		})
+	}
+	walk(newCLI().rootCommand())
+}
+
+func tryExamples(t *testing.T, cmd *cobra.Command) {
+	work := t.TempDir()
+	for name, text := range map[string]string{"Caddyfile": socketOnly, "crm.secret": "s3cret\n"} {
+		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var lines []string
+	for line := range strings.Lines(cmd.Example) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	if cmd.Name() == "run" {
+		for _, line := range lines {
+			tryRun(t, work, line)
+		}
+		return
+	}
+	prepared, ok := before[cmd.CommandPath()]
+	if !ok {
+		prepared.stock = stocked
+	}
+	home := stockedHome(t, prepared.stock)
+	server, err := startServer(t.Context(), home, socketOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, line := range append(prepared.more[:len(prepared.more):len(prepared.more)], lines...) {
+		shell(t, home, work, line)
+	}
+}
+
+// tryRun starts the server as the line says, waits until it serves, and ends it.
+func tryRun(t *testing.T, work, line string) {
+	home, err := os.MkdirTemp(work, "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(line, "--config") {
+		if err := os.WriteFile(filepath.Join(home, "Caddyfile"), []byte(socketOnly), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var env []string
+	for _, name := range []string{"KEYBEARER_PORT", "KEYBEARER_ADMIN_PORT"} {
+		port, err := demo.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		env = append(env, name+"="+strconv.Itoa(port))
+	}
+	server, err := demo.StartServer(t.Context(), home, env, "sh", "-c", "exec env "+line)
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	if err := server.Stop(); err != nil {
+		t.Errorf("%s: %v", line, err)
+	}
+}
+
+// shell runs a line as a user would type it, and returns its standard output. It must succeed without a word of error.
+func shell(t *testing.T, home, work, line string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Dir = work
+	cmd.Env = append(os.Environ(), "KEYBEARER_HOME="+home, "HOME="+work)
+	var out, talk strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &talk
+	if err := cmd.Run(); err != nil || strings.Contains(talk.String(), "keybearer: error:") {
+		t.Fatalf("%s: %v\n%s%s", line, err, out.String(), talk.String())
+	}
+	return out.String()
+}
+
+var stocks struct {
+	sync.Mutex
+	homes map[string]string
+}
+
+// stockedHome returns a home of its own in which the lines have been run. Each list is run once, and its home copied.
+func stockedHome(t *testing.T, lines []string) string {
+	t.Helper()
+	stocks.Lock()
+	defer stocks.Unlock()
+	if stocks.homes == nil {
+		stocks.homes = map[string]string{}
+	}
+	key := strings.Join(lines, "\n")
+	source, ok := stocks.homes[key]
+	if !ok {
+		var err error
+		if source, err = os.MkdirTemp(filepath.Dir(programPath(t)), "home"); err != nil { // lives as long as the program's copy
+			t.Fatal(err)
+		}
+		server, err := startServer(t.Context(), source, socketOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			shell(t, source, source, line)
+		}
+		if err := server.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		stocks.homes[key] = source
+	}
+	home := filepath.Join(t.TempDir(), "home")
+	err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(source, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case entry.IsDir():
+			return os.Mkdir(filepath.Join(home, rel), 0o700)
+		case entry.Type().IsRegular():
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(home, rel), text, 0o600)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+func programPath(t *testing.T) string {
+	t.Helper()
+	program, err := exec.LookPath("keybearer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
