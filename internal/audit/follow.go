@@ -43,8 +43,11 @@ type Feed struct {
 	open     map[string]openUse
 	uses     []keybearer.UseRecord // not recorded yet
 	unsure   bool                  // RecordUses failed for them, but may have done its work
-	first    *segment              // where the lines of this process begin, at born; nil once that is passed
 	buf      []byte
+
+	// What is open where the lines of this process begin was left open by one that died.
+	first *segment // nil once that place is passed
+	born  int64
 }
 
 // openUse is a use whose outcome has not been seen.
@@ -135,9 +138,12 @@ func (f *Feed) attach() error {
 		return keybearer.NewError(keybearer.Conflict, "the audit log "+l.path+" is not a regular file, so no ledger can be kept from it").
 			WithHint("name a regular file as audit log")
 	}
+	if err := l.reopenIfMoved(); err != nil {
+		return err
+	}
 	l.feed = f
 	l.file.refs.Add(1)
-	f.segment, f.first = l.file, l.file
+	f.segment, f.first, f.born = l.file, l.first, l.first.born
 	return nil
 }
 
@@ -163,7 +169,7 @@ func (f *Feed) start(ctx context.Context) error {
 	}
 	current := f.segment
 	good := current.good.Load()
-	id := current.id
+	id := current.identity()
 	older, err := findRotated(f.log.path, id)
 	if err != nil {
 		return unavailable(err)
@@ -179,9 +185,6 @@ func (f *Feed) start(ctx context.Context) error {
 	case checkpoint == keybearer.Checkpoint{}: // read all that there is
 	case at.file == id:
 		f.at = mark{id, min(at.offset, good)} // the end of the file may have been lost with the power
-		if f.at.offset > current.born {
-			f.first = nil // what is open is in the hands of this process
-		}
 		older = nil
 	case i >= 0:
 		older = older[i:]
@@ -193,6 +196,13 @@ func (f *Feed) start(ctx context.Context) error {
 		if err := f.prepend(r); err != nil {
 			return unavailable(err)
 		}
+	}
+	first := f.first.identity()
+	for f.first = f.segment; f.first != nil && f.first.identity() != first; {
+		f.first = f.first.next.Load()
+	}
+	if f.first == f.segment && f.at.offset > f.born {
+		f.first = nil
 	}
 	return nil
 }
@@ -295,11 +305,11 @@ func (f *Feed) advance() (more bool, err error) {
 	next := s.next.Load() // before good: once there is a next one, good is final
 	limit := s.good.Load()
 	if s == f.first {
-		if f.at.offset >= s.born {
+		if f.at.offset >= f.born {
 			f.settle()
 			f.first = nil
 		} else {
-			limit = s.born
+			limit = f.born
 		}
 	}
 	switch {
@@ -319,7 +329,7 @@ func (f *Feed) advance() (more bool, err error) {
 // read takes in the next whole lines before limit.
 func (f *Feed) read(limit int64) error {
 	s := f.segment
-	f.at.file = s.id
+	f.at.file = s.identity()
 	for size := int64(feedChunk); ; size *= 2 {
 		want := min(size, limit-f.at.offset)
 		f.buf = slices.Grow(f.buf[:0], int(want))[:want]

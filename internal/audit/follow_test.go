@@ -219,16 +219,17 @@ func TestFollowExactlyOnce(t *testing.T) {
 		tick := func() time.Time { now = now.Add(time.Millisecond); return now }
 		var l *Log
 		var f *Feed
-		begin := func() {
+		begin := func(before func()) {
 			var err error
 			if l, err = OpenFile(path, Options{}); err != nil {
 				t.Fatal(err)
 			}
+			before()
 			if f, err = Follow(context.Background(), l, ledger); err != nil {
 				t.Fatal(err)
 			}
 		}
-		begin()
+		begin(func() {})
 		var files, open []string // rotated files, oldest first
 		ids := 0
 		write := func(e *keybearer.Event) {
@@ -236,13 +237,27 @@ func TestFollowExactlyOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		intent := func() {
+			ids++
+			id := fmt.Sprint("r", ids)
+			open = append(open, id)
+			write(use(id, keybearer.Intent, tick()))
+		}
+		rename := func() {
+			if err := l.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+			old := fmt.Sprintf("%s-%06d", path, len(files))
+			if err := os.Rename(path, old); err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, old)
+			if err := l.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		actions := map[string]func(*rapid.T){
-			"intent": func(*rapid.T) {
-				ids++
-				id := fmt.Sprint("r", ids)
-				open = append(open, id)
-				write(use(id, keybearer.Intent, tick()))
-			},
+			"intent": func(*rapid.T) { intent() },
 			"outcome": func(t *rapid.T) {
 				if len(open) == 0 {
 					t.Skip()
@@ -256,19 +271,7 @@ func TestFollowExactlyOnce(t *testing.T) {
 			"ledger": func(t *rapid.T) {
 				ledger.fail(rapid.Bool().Draw(t, "before"), rapid.Bool().Draw(t, "after"))
 			},
-			"rename": func(*rapid.T) {
-				if err := l.Reopen(); err != nil {
-					t.Fatal(err)
-				}
-				old := fmt.Sprintf("%s-%06d", path, len(files))
-				if err := os.Rename(path, old); err != nil {
-					t.Fatal(err)
-				}
-				files = append(files, old)
-				if err := l.Reopen(); err != nil {
-					t.Fatal(err)
-				}
-			},
+			"rename": func(*rapid.T) { rename() },
 			"copytruncate": func(*rapid.T) {
 				if err := l.Reopen(); err != nil { // once a second at most
 					t.Fatal(err)
@@ -288,6 +291,17 @@ func TestFollowExactlyOnce(t *testing.T) {
 					}
 				}
 			},
+			"follow anew": func(t *rapid.T) {
+				_ = f.Close() // whether or not the ledger takes it
+				ledger.fail(false, false)
+				if rapid.Bool().Draw(t, "rotated meanwhile") {
+					rename()
+				}
+				var err error
+				if f, err = Follow(context.Background(), l, ledger); err != nil {
+					t.Fatal(err)
+				}
+			},
 			"restart": func(t *rapid.T) {
 				if rapid.Bool().Draw(t, "killed") {
 					ledger.fail(true, false) // the ledger hears nothing of the end
@@ -304,13 +318,18 @@ func TestFollowExactlyOnce(t *testing.T) {
 				}
 				ledger.fail(false, false)
 				open = nil
-				begin()
+				early := rapid.Bool().Draw(t, "use before follow")
+				begin(func() {
+					if early {
+						intent()
+					}
+				})
 			},
 		}
 		t.Repeat(actions)
 		ledger.fail(false, false)
 		_ = l.Close()
-		begin() // counts what was open
+		begin(func() {}) // counts what was open
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

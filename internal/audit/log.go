@@ -29,7 +29,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +72,7 @@ type Log struct {
 	done sync.WaitGroup
 
 	file  *segment
+	first *segment // the first that this process wrote to; may be closed
 	feed  *Feed
 	batch []*entry
 	buf   []byte
@@ -85,28 +85,6 @@ type Log struct {
 }
 
 var _ keybearer.Auditor = (*Log)(nil)
-
-// entry is one encoded event on its way to the file.
-type entry struct {
-	line   []byte // with its line break
-	waited bool   // somebody waits on result
-	result chan error
-}
-
-var entries = sync.Pool{New: func() any { return &entry{result: make(chan error, 1)} }}
-
-func newEntry(e *keybearer.Event, waited bool) *entry {
-	en := entries.Get().(*entry)
-	en.line = append(AppendEvent(en.line[:0], e), '\n')
-	en.waited = waited
-	return en
-}
-
-func (en *entry) free() {
-	if cap(en.line) <= maxPooled {
-		entries.Put(en)
-	}
-}
 
 // OpenFile opens or makes the audit log at path. The directory must exist. Use one Log for a path: a second one, in this
 // process or another, is refused. It returns [keybearer.AuditUnavailable] with what to do about it.
@@ -126,7 +104,7 @@ func OpenFile(path string, o Options) (*Log, error) {
 		o.Notify = func(error) {}
 	}
 	l := &Log{
-		path: path, limit: o.Queue, notify: o.Notify, recent: newRecent(o.Recent), file: file,
+		path: path, first: file, limit: o.Queue, notify: o.Notify, recent: newRecent(o.Recent), file: file,
 		turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	l.done.Go(l.run)
@@ -240,54 +218,6 @@ func (l *Log) Close() error {
 	return err
 }
 
-func (l *Log) wake() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
-}
-
-func (l *Log) tryPush(en *entry) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.queue) >= l.limit || l.queued >= maxQueued {
-		return false
-	}
-	l.queue = append(l.queue, en)
-	l.queued += len(en.line)
-	return true
-}
-
-// push queues en. Where there is no room it makes some, by writing.
-func (l *Log) push(ctx context.Context, en *entry) error {
-	for !l.tryPush(en) {
-		select {
-		case l.turn <- struct{}{}:
-			err := l.flush()
-			<-l.turn
-			if err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return unavailable(ctx.Err())
-		}
-	}
-	return nil
-}
-
-// withdraw takes en back out of the queue; false means that it is being written already.
-func (l *Log) withdraw(en *entry) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.Index(l.queue, en)
-	if i < 0 {
-		return false
-	}
-	l.queue = slices.Delete(l.queue, i, i+1)
-	l.queued -= len(en.line)
-	return true
-}
-
 // flush writes all that is queued and tells those who wait. Only the holder of the turn may call it.
 func (l *Log) flush() error {
 	l.mu.Lock()
@@ -297,23 +227,34 @@ func (l *Log) flush() error {
 	if len(l.batch) == 0 && !failing {
 		return nil
 	}
+	l.buf = l.buf[:0]
 	var err error
 	switch {
 	case closed:
 		err = unavailable(os.ErrClosed)
 	case failing:
-		err = l.resume()
+		l.buf = appendResume(l.buf)
+		err = l.reopenIfMoved()
 	}
+	gap := len(l.buf)
 	written := 0
 	if err == nil {
-		written, err = l.writeBatch()
+		for _, en := range l.batch {
+			l.buf = append(l.buf, en.line...)
+		}
+		if written, err = l.file.write(l.buf); err != nil {
+			err = unavailable(err)
+		}
 	}
 	if err != nil {
-		l.giveBack(written, err)
+		l.giveBack(written-gap, err)
 		l.fail(err)
 		return err
 	}
-	l.recent.add(l.batch)
+	l.recent.add(l.buf)
+	if cap(l.buf) > maxQueued {
+		l.buf = nil
+	}
 	for i, en := range l.batch {
 		l.batch[i] = nil
 		if en.waited {
@@ -331,37 +272,12 @@ func (l *Log) flush() error {
 	return nil
 }
 
-// resume finds out whether the log can be written again, by writing that it could not be.
-func (l *Log) resume() error {
-	if err := l.reopenIfMoved(); err != nil {
-		return err
-	}
-	en := newEntry(&keybearer.Event{
+// appendResume appends the event that says that until now the log could not be written.
+func appendResume(b []byte) []byte {
+	return append(AppendEvent(b, &keybearer.Event{
 		Time: time.Now(), ID: keybearer.NewID(keybearer.IDRequest),
 		Phase: keybearer.Outcome, Kind: keybearer.ChangeEvent, Action: ResumeAction,
-	}, false)
-	defer en.free()
-	if _, err := l.file.write(en.line); err != nil {
-		return unavailable(err)
-	}
-	l.recent.add([]*entry{en})
-	return nil
-}
-
-// writeBatch returns how many bytes of the batch stand in the file in spite of an error, which is none unless the file cannot be truncated.
-func (l *Log) writeBatch() (int, error) {
-	l.buf = l.buf[:0]
-	for _, en := range l.batch {
-		l.buf = append(l.buf, en.line...)
-	}
-	n, err := l.file.write(l.buf)
-	if cap(l.buf) > maxQueued {
-		l.buf = nil
-	}
-	if err != nil {
-		return n, unavailable(err)
-	}
-	return n, nil
+	}), '\n')
 }
 
 // giveBack fails the events of the batch that somebody waits for, and puts the others back in front of the queue, but for those

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
@@ -27,15 +28,16 @@ func newRecent(n int) *recent {
 	return &recent{lines: make([][]byte, n), wakers: make(map[chan struct{}]struct{})}
 }
 
-func (r *recent) add(batch []*entry) {
+// add takes in whole lines.
+func (r *recent) add(lines []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, en := range batch {
+	for line := range bytes.Lines(lines) {
 		slot := &r.lines[r.next%uint64(len(r.lines))]
 		if cap(*slot) > maxPooled {
 			*slot = nil
 		}
-		*slot = append((*slot)[:0], en.line...)
+		*slot = append((*slot)[:0], line...)
 		r.next++
 	}
 	r.wake()

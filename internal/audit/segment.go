@@ -18,10 +18,10 @@ type segment struct {
 	file    *os.File
 	regular bool
 	good    atomic.Int64            // bytes of whole lines; what is behind them is being written, or undone
-	id      string                  // see identify; set before good leaves 0
+	id      string                  // see identity; set before good leaves 0
 	torn    int                     // bytes behind good that could not be undone
 	synced  int64                   // good at the last sync
-	born    int64                   // of the log's first segment: its size when this process opened it
+	born    int64                   // of the log's first segment: where the lines of this process begin
 	next    atomic.Pointer[segment] // set once nothing more is written to this one
 	refs    atomic.Int32            // the log, and the feed that has yet to read it
 }
@@ -117,6 +117,14 @@ func (s *segment) write(b []byte) (int, error) {
 	return s.torn, err
 }
 
+// identity returns the id of the file; "" as long as it has no line.
+func (s *segment) identity() string {
+	if s.good.Load() == 0 {
+		return ""
+	}
+	return s.id
+}
+
 func (s *segment) grow(n int) {
 	good := s.good.Load() + int64(n)
 	if s.id == "" && s.regular {
@@ -175,6 +183,9 @@ func (l *Log) reopen() error {
 	}
 	if l.feed != nil {
 		file.refs.Add(1)
+	}
+	if l.first == old && old.id == "" {
+		l.first = file
 	}
 	old.next.Store(file)
 	old.release()
