@@ -1,0 +1,279 @@
+package dial
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/policy"
+)
+
+// listen listens on the address and on the port, or on any for 0. Connections are accepted and echoed until they end.
+func listen(t *testing.T, address string, port uint16) *net.TCPListener {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.(*net.TCPListener)
+}
+
+func serve(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() { defer conn.Close(); _, _ = io.Copy(conn, conn) }()
+	}
+}
+
+func portOf(l net.Listener) uint16 { return l.Addr().(*net.TCPAddr).AddrPort().Port() }
+
+// untouched fails unless our own connection is the first that the listener gets.
+func untouched(t *testing.T, trap net.Listener) {
+	t.Helper()
+	probe, err := net.Dial("tcp", trap.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer probe.Close()
+	first, err := trap.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if first.RemoteAddr().String() != probe.LocalAddr().String() {
+		t.Errorf("the trap got a connection from %s", first.RemoteAddr())
+	}
+}
+
+func addrs(texts ...string) (list []netip.Addr) {
+	for _, s := range texts {
+		list = append(list, netip.MustParseAddr(s))
+	}
+	return list
+}
+
+func TestConnect(t *testing.T) {
+	l := listen(t, "127.0.0.2", 0)
+	go serve(l)
+	s := serveNames(t)
+	s.set("api.test", "127.0.0.2")
+	d, _ := newDialer(s, Config{AllowPrivate: prefixes("127.0.0.2/32")})
+	a, err := d.Resolve(t.Context(), name("api.test"))
+	if err != nil || a.Reach != policy.Listed {
+		t.Fatal(a, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, err := d.Connect(ctx, a, portOf(l))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	cancel() // belongs to the dial, not to the connection
+	if conn.RemoteAddr().String() != l.Addr().String() {
+		t.Errorf("connected to %s", conn.RemoteAddr())
+	}
+	if _, err := conn.Write([]byte("ping")); err != nil {
+		t.Error(err)
+	}
+	var b [4]byte
+	if _, err := io.ReadFull(conn, b[:]); err != nil || string(b[:]) != "ping" {
+		t.Errorf("%q %v", b, err)
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		for option, level := range map[int]int{syscall.SO_KEEPALIVE: syscall.SOL_SOCKET, syscall.TCP_NODELAY: syscall.IPPROTO_TCP} {
+			if on, err := syscall.GetsockoptInt(int(fd), level, option); err != nil || on == 0 {
+				t.Errorf("option %d of level %d is %d, %v", option, level, on, err)
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A name server that flips between an address that is allowed and one that is not: the second gets no connection, whatever
+// the moment of the flip.
+func TestRebindingReachesNothing(t *testing.T) {
+	good := listen(t, "127.0.0.2", 0)
+	trap := listen(t, "127.0.0.3", portOf(good))
+	go serve(good)
+	s := serveNames(t)
+	allowed, denied := addrs("127.0.0.2"), addrs("127.0.0.3")
+	s.change(func() {
+		s.turn = func(_ string, asked int) []netip.Addr {
+			switch asked % 4 {
+			case 0:
+				return allowed
+			case 1:
+				return denied
+			case 2:
+				return append(allowed[:1:1], denied...)
+			}
+			return append(denied[:1:1], allowed...)
+		}
+	})
+	d, at := newDialer(s, Config{AllowPrivate: prefixes("127.0.0.2/32")})
+	const flips = 10_000
+	connected := 0
+	for range flips {
+		a, err := d.Resolve(t.Context(), name("flip.test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := d.Connect(t.Context(), a, portOf(good))
+		switch {
+		case a.Reach == policy.Denied:
+			if keybearer.CodeOf(err) != keybearer.AddressDenied {
+				t.Fatal(a, err)
+			}
+		case err != nil:
+			t.Fatal(a, err)
+		default:
+			connected++
+			if conn.RemoteAddr().String() != good.Addr().String() {
+				t.Fatalf("connected to %s", conn.RemoteAddr())
+			}
+			_ = conn.(*net.TCPConn).SetLinger(0) // leaves no port behind
+			_ = conn.Close()
+		}
+		at.advance(answerLife)
+	}
+	if asked := s.count("flip.test"); asked != flips || connected != flips/4 {
+		t.Errorf("asked %d times, connected %d times", asked, connected)
+	}
+	untouched(t, trap)
+}
+
+// What was resolved under other rules, or made up, meets the check on the way to the kernel.
+func TestConnectJudgesAgain(t *testing.T) {
+	trap := listen(t, "127.0.0.3", 0)
+	open, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.0/8")})
+	shut, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.2/32")})
+	a, err := open.Resolve(t.Context(), name("127.0.0.3"))
+	if err != nil || a.Reach != policy.Listed {
+		t.Fatal(a, err)
+	}
+	for why, c := range map[string]struct {
+		d    *Dialer
+		a    Addresses
+		port uint16
+	}{
+		"no longer listed":  {shut, a, portOf(trap)},
+		"called public":     {open, Addresses{a.List, policy.Public}, portOf(trap)},
+		"not resolved":      {open, Addresses{a.List, policy.Unresolved}, portOf(trap)},
+		"denied":            {open, Addresses{a.List, policy.Denied}, portOf(trap)},
+		"no addresses":      {open, Addresses{nil, policy.Listed}, portOf(trap)},
+		"zero":              {open, Addresses{}, portOf(trap)},
+		"no port":           {open, a, 0},
+		"mapped and shut":   {shut, Addresses{addrs("::ffff:127.0.0.3"), policy.Listed}, portOf(trap)},
+		"unspecified":       {shut, Addresses{addrs("0.0.0.0"), policy.Public}, portOf(trap)},
+		"first one allowed": {shut, Addresses{addrs("127.0.0.3", "127.0.0.2"), policy.Listed}, portOf(trap)},
+	} {
+		conn, err := c.d.Connect(t.Context(), c.a, c.port)
+		if conn != nil || err == nil {
+			t.Errorf("%s: connected", why)
+			continue
+		}
+		wantCode(t, err, keybearer.AddressDenied)
+	}
+	untouched(t, trap)
+	for address, want := range map[string]bool{"127.0.0.3:80": true, "127.0.0.3:81": false, "127.0.0.2:80": false, "[::ffff:127.0.0.3]:80": true, "127.0.0.3": false, "": false, "localhost:80": false} {
+		if err := open.check(a, 80, address); err == nil != want {
+			t.Errorf("check(%q): %v", address, err)
+		}
+	}
+}
+
+func TestConnectErrors(t *testing.T) {
+	closed := listen(t, "127.0.0.2", 0)
+	port := portOf(closed)
+	_ = closed.Close()
+	d, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.0/8")})
+	refused := Addresses{addrs("127.0.0.2", "127.0.0.4"), policy.Listed}
+	_, err := d.Connect(t.Context(), refused, port)
+	wantCode(t, err, keybearer.DestinationUnreachable)
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the cause is lost: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = d.Connect(ctx, refused, port)
+	wantCode(t, err, keybearer.CallerGone)
+	ctx, cancel = context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	_, err = d.Connect(ctx, refused, port)
+	wantCode(t, err, keybearer.DestinationTimeout)
+}
+
+// silent listens without ever answering: its queue of one is full, so the kernel drops what comes.
+func silent(t *testing.T, address string, port uint16) uint16 {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(port), Addr: netip.MustParseAddr(address).As4()}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := uint16(name.(*syscall.SockaddrInet4).Port)
+	for range 8 {
+		conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(netip.MustParseAddr(address), bound).String(), 100*time.Millisecond)
+		if err != nil {
+			return bound
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("the queue does not fill")
+	return 0
+}
+
+func TestConnectTimesOut(t *testing.T) {
+	port := silent(t, "127.0.0.5", 0)
+	d, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.0/8"), Timeout: 100 * time.Millisecond})
+	_, err := d.Connect(t.Context(), Addresses{addrs("127.0.0.5"), policy.Listed}, port)
+	wantCode(t, err, keybearer.DestinationTimeout)
+	ctx, cancel := context.WithCancel(t.Context())
+	d.timeout = time.Hour
+	gone := make(chan error)
+	go func() {
+		_, err := d.Connect(ctx, Addresses{addrs("127.0.0.5"), policy.Listed}, port)
+		gone <- err
+	}()
+	cancel()
+	wantCode(t, <-gone, keybearer.CallerGone)
+}
+
+func TestConnectDoesNotWaitForASilentAddress(t *testing.T) {
+	good := listen(t, "127.0.0.2", 0)
+	go serve(good)
+	silent(t, "127.0.0.5", portOf(good))
+	d, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.0/8"), Timeout: time.Hour})
+	conn, err := d.Connect(t.Context(), Addresses{addrs("127.0.0.5", "127.0.0.4", "127.0.0.2"), policy.Listed}, portOf(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if conn.RemoteAddr().String() != good.Addr().String() {
+		t.Errorf("connected to %s", conn.RemoteAddr())
+	}
+}
