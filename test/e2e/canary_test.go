@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keybearer/keybearer/test/harness"
 )
 
 // newCanary returns a secret that is like no other text, and whose escaped forms all differ from it.
@@ -125,5 +127,127 @@ func TestSweepFinds(t *testing.T) {
 	}
 	if found(newCanary()) {
 		t.Error("another text was taken for the secret")
+	}
+}
+
+// A whole life of a server, with Caddy's debug log on: whatever is done with secrets and tokens, and whatever goes wrong with them, none
+// of them stands in any file that the server leaves, in its log, or in any answer of CLI, API or proxy, but where a new token is shown once.
+func TestNoSecretIsLeftAnywhere(t *testing.T) {
+	w := prepareWorld(t)
+	config, err := os.ReadFile(w.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	debug := strings.Replace(string(config), "\tadmin off", "\tdebug\n\tadmin off", 1)
+	if debug == string(config) {
+		t.Fatal("the Caddyfile has no line to put debug before")
+	}
+	replace(w.Config, debug)(t)
+	w.start()
+	w.scope("docs")
+	w.scope("global")
+	for _, host := range []string{"api.example.com", "bad.example.com"} {
+		w.recorder(host, func(a *harness.Arrival) []byte {
+			echo := strings.Join(append(a.Values("Authorization"), a.Values("X-Api-Key")...), ", ")
+			return fmt.Appendf(nil, "HTTP/1.1 500 Oops\r\nX-Echo: %s\r\nWWW-Authenticate: Basic realm=\"%s\"\r\nContent-Length: 0\r\n\r\n", echo, echo)
+		})
+	}
+	w.dns.Set("down.example.com", harness.Address())
+	rules := private("*.example.com")
+	names := []string{
+		w.credential("docs/bearer", "bearer", rules...), w.credential("docs/basic", "basic", rules...),
+		w.credential("docs/aws", "X-Api-Key", rules...), w.credential("global/slack", "bearer", rules...),
+	}
+	w.caller("billing", "docs")
+	texts := map[string]string{}
+	note := func(what string, r harness.Result) {
+		texts[fmt.Sprintf("%d: %s", len(texts), what)] = r.Stdout + r.Stderr
+	}
+	run := func(code int, stdin string, args ...string) {
+		t.Helper()
+		r := w.CLI(t, stdin, args...)
+		what := "keybearer " + strings.Join(args, " ")
+		if r.Code != code {
+			t.Errorf("%s: exit code %d, not %d\n%s%s", what, r.Code, code, r.Stdout, r.Stderr)
+		}
+		note(what, r)
+	}
+	fresh := func() string {
+		s := newCanary()
+		w.planted = append(w.planted, s)
+		return s
+	}
+	use := func() {
+		for _, name := range names {
+			for _, host := range []string{"api.example.com", "down.example.com", "other.example.org", "127.0.0.1"} {
+				for _, mode := range modes {
+					j := &job{ID: "x", client: "go", mode: mode, Method: "GET", caller: "billing", credential: name, host: host, target: "/?" + w.tokens["billing"]}
+					w.address(j)
+					var c goClient
+					r, err := c.send(j)
+					if err != nil {
+						t.Error(err)
+					}
+					c.close()
+					texts["answer to "+mode+" "+name+" "+host] = fmt.Sprint(r)
+				}
+			}
+			a := w.ask(t, request("GET", "http://user:"+w.tokens["billing"]+"@api.example.com/", "api.example.com", "Keybearer-Credential: "+name+","+w.tokens["billing"]))
+			texts["answer to a malformed request"] = a.raw
+		}
+	}
+	for _, name := range names {
+		run(0, "", "grant", "add", name, "app:billing", "use")
+	}
+	use()
+	for _, name := range names {
+		secret := fresh()
+		if name == "docs/basic" {
+			secret = "other\n" + secret
+		}
+		run(0, secret, "credential", "set-secret", name)
+		run(2, secret+"\x01", "credential", "set-secret", name)
+		run(2, fresh()+"\nx\ny\r", "credential", "set-secret", name)
+		run(5, "", "domain", "add", name, "api.example.org")
+		run(0, secret, "domain", "add", name, "api.example.org")
+		run(2, secret, "domain", "add", name, fresh())
+		run(0, "", "credential", "rollback", name)
+		run(0, "", "credential", "disable", name)
+		run(0, "", "credential", "enable", name)
+		run(0, "", "credential", "show", name, "-o", "json")
+		run(0, "", "check", "--caller", "app:billing", name, "POST", "https://api.example.com/hook")
+		run(4, "", "check", "--caller", "app:billing", name, "POST", "https://elsewhere.example/hook")
+	}
+	run(2, "Bearer "+fresh(), "credential", "create", "docs/prefixed", "--kind", "bearer", "--domain", "api.example.com")
+	run(5, fresh(), "credential", "create", "docs/bearer", "--kind", "bearer", "--domain", "api.example.com")
+	run(3, fresh(), "credential", "create", "nowhere/x", "--kind", "bearer", "--domain", "api.example.com")
+	run(2, "", "credential", "create", "docs/flag", "--kind", "bearer", "--secret", fresh())
+	use()
+	run(0, "", "scope", "rotate-key", "docs")
+	w.Reload()
+	use()
+	run(0, "", "credential", "delete", "docs/aws", "--force")
+	w.Kill()
+	w.start()
+	use()
+	for _, args := range [][]string{
+		{"credential", "list", "-o", "json"},
+		{"credential", "list", "--deleted"},
+		{"scope", "list", "-o", "yaml"},
+		{"caller", "list", "-o", "json"},
+		{"caller", "show", "billing"},
+		{"audit", "tail", "-o", "json"},
+		{"audit", "tail"},
+		{"doctor"},
+		{"scope", "regenerate-key", "docs", "--dry-run"},
+	} {
+		run(0, "", args...)
+	}
+	run(0, "", "scope", "regenerate-key", "global", "--confirm", "global", "--expected-credentials", "1")
+	sweep(t, w.planted, []string{w.Home, w.Log}, texts)
+	w.Stop(t)
+	sweep(t, w.planted, []string{w.Home, w.Log, filepath.Dir(w.Config)}, nil)
+	if files, err := filepath.Glob(filepath.Join(w.Home, "*")); err != nil || len(files) < 4 {
+		t.Errorf("the home holds %v, %v", files, err)
 	}
 }

@@ -223,11 +223,11 @@ func TestWrongConfigurations(t *testing.T) {
 		{"fixed caller for everybody", "", "http://:9099 {\n\tbind 127.0.0.1\n\tkeybearer {\n\t\tcaller app:x\n\t}\n}", false, []string{"shared_host_ok"}},
 		{"credential without destination", "", "http://:9099 {\n\tbind 127.0.0.1\n\tkeybearer {\n\t\tcredential docs/crm\n\t}\n}", false, []string{"destination"}},
 		{"not a Caddyfile", "", "http://:9099 {", false, []string{"Caddyfile"}},
-		{"port in use", "", fmt.Sprintf("http://:%d {\n\tbind %s\n\tkeybearer\n}", port(taken), host(taken)), true, []string{"address already in use"}},
 		{"socket path too long", "admin_socket /tmp/" + strings.Repeat("x", 120), "", false, []string{"admin_socket", "/tmp/xxx"}},
+		{"port in use", "", fmt.Sprintf("http://:%d {\n\tbind %s\n\tkeybearer\n}", port(taken), host(taken)), true, []string{"address already in use"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w.Configure(t, w.options(c.options), c.sites)
+			w.Configure(t, c.options, c.sites)
 			if !c.running {
 				r := w.CLI(t, "", "validate", "--config", w.Config, "--adapter", "caddyfile")
 				if r.Code != 1 {

@@ -76,8 +76,11 @@ func (k *Keybearer) Configure(tb TB, options, sites string) {
 	if !ok {
 		tb.Fatalf("the repository's Caddyfile has no bare keybearer at the end of the global options")
 	}
-	options = "\t\t" + strings.ReplaceAll(options, "\n", "\n\t\t")
-	WriteFile(tb, k.Config, fmt.Appendf(nil, "%s\n\tkeybearer {\n%s\n\t}\n}\n%s\n%s", before, options, after, sites))
+	config := before + "\n\tkeybearer {\n\t\t" + strings.ReplaceAll(options, "\n", "\n\t\t") + "\n\t}\n}\n" + after
+	if sites != "" {
+		config += "\n" + sites + "\n"
+	}
+	WriteFile(tb, k.Config, []byte(config))
 }
 
 // TryStart starts the server, for the first time or again after it has ended, and waits until it serves.
