@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
+	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/identity"
@@ -108,11 +110,41 @@ func openCore(a *App) (_ *core, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	c.admin = http.NotFoundHandler()
 	if err := c.openCustody(ctx, setting(a.KeepPrevious)); err != nil {
 		return nil, err
 	}
+	if err := c.openAdmin(ctx); err != nil {
+		return nil, err
+	}
 	return c, nil
+}
+
+// openAdmin brings the usage ledger up to date with the audit log, has it follow, and puts the API over custody: the
+// peer's uid decides on the admin socket, a token everywhere else.
+func (c *core) openAdmin(ctx context.Context) error {
+	peers, tokens := admin.Peers(peer), admin.Tokens(c.custody)
+	config := admin.Config{Custody: c.custody, Logger: logs.logger(), Authenticate: func(r *http.Request) (custody.Actor, error) {
+		if peer(r) != nil {
+			return peers(r)
+		}
+		return tokens(r)
+	}}
+	if log, ok := c.auditor.(*audit.Log); ok {
+		config.Audit = auditLog{log}
+		if ledger, ok := c.store.(keybearer.Ledger); ok {
+			feed, err := audit.Follow(ctx, log, ledger)
+			switch {
+			case err == nil:
+				c.add(feed.Close)
+			case keybearer.CodeOf(err) == keybearer.Conflict:
+				logs.logger().Warn("the audit log cannot be read back: no usage is kept", "path", log.Path())
+			default:
+				return fmt.Errorf("usage ledger: %w", err)
+			}
+		}
+	}
+	c.admin = admin.New(config)
+	return nil
 }
 
 // openCustody puts the operations over the three parts, finishes what a crash left, and sweeps from then on.

@@ -120,6 +120,7 @@ func (g *Gate) judge(ctx context.Context, r *policy.Request, ref keybearer.Ref, 
 	}
 	r.Now = g.now()
 	d := policy.Decide(r, snap.Snapshot, policy.Unresolved)
+	p.record(snap, &d)
 	if t.actingUser != "" && (d.Allowed() || d.Code == keybearer.UserRequired) {
 		return false, keybearer.NewError(keybearer.UserRequired, "the acting user's assertion cannot be verified: no issuer is configured")
 	}
@@ -128,7 +129,6 @@ func (g *Gate) judge(ctx context.Context, r *policy.Request, ref keybearer.Ref, 
 	}
 	addresses, rerr := g.dialer.Resolve(ctx, d.Destination)
 	if rerr != nil {
-		p.event.Rule = snap.ruleText(d.Rule)
 		return false, keybearer.AsError(rerr)
 	}
 	d = policy.Decide(r, snap.Snapshot, addresses.Reach)
