@@ -1,100 +1,104 @@
 package localkeys
 
 import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
-	"encoding/base64"
+	"crypto/sha256"
 	"errors"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/keybearer/keybearer"
 )
 
-const kekHeader = "keybearer-kek-v1 "
+const kekHeader = "keybearer key-encryption key "
 
-// readKEK reads the KEK, or makes one when there is neither a KEK nor a ring.
-func readKEK(path string, ringExists bool) ([]byte, error) {
-	text, err := readPrivate(path)
-	if err == nil {
-		return parseKEK(string(text), "the keyring file "+path)
+// kek is the key-encryption key.
+type kek struct{ key [32]byte }
+
+var errKEK = errors.New("it is not 32 bytes in base64")
+
+func newKEK() *kek {
+	k := new(kek)
+	_, _ = rand.Read(k.key[:]) // never fails (crypto/rand)
+	return k
+}
+
+func (k *kek) encode() []byte {
+	return append(strict.AppendEncode([]byte(kekHeader+"1\n"), k.key[:]), '\n')
+}
+
+func (k *kek) clear() { clear(k.key[:]) }
+
+func (k *kek) derive(info string) []byte {
+	key, err := hkdf.Key(sha256.New, k.key[:], nil, "keybearer "+info, 32)
+	if err != nil {
+		panic(err) // only for lengths that HKDF does not have
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	return key
+}
+
+// check identifies the KEK and tells nothing else of it.
+func (k *kek) check() string { return strict.EncodeToString(k.derive("ring check")[:16]) }
+
+func (k *kek) mac(b []byte) []byte {
+	key := k.derive("ring mac")
+	defer clear(key)
+	m := hmac.New(sha256.New, key)
+	m.Write(b)
+	return m.Sum(nil)
+}
+
+// readKEK returns nil when there is no such file.
+func readKEK(path string) (*kek, error) {
+	text, err := readFile(path)
+	if text == nil || err != nil {
 		return nil, err
 	}
-	if ringExists {
-		return nil, fileError(path, "is missing, though its ring exists",
-			"restore it from your backup; without it no secret opens", nil)
-	}
-	return makeKEK(path)
-}
-
-func parseKEK(text, what string) ([]byte, error) {
-	line := strings.TrimSpace(strings.TrimPrefix(text, kekHeader))
-	kek, err := base64.StdEncoding.DecodeString(line)
-	if err != nil || len(kek) != keySize {
-		// The decoder's message is dropped: it could quote the key.
-		return nil, (&keybearer.Error{Code: keybearer.KeyringUnavailable, Op: "keyring", Detail: what + " is not a key-encryption key"}).
-			WithHint("it is 32 bytes in base64; restore it from your backup")
-	}
-	return kek, nil
-}
-
-// makeKEK writes a new KEK and never replaces one.
-func makeKEK(path string) ([]byte, error) {
-	kek := make([]byte, keySize)
-	_, _ = rand.Read(kek) // never fails (crypto/rand)
-	unwritable := func(err error) error {
-		return fileError(path, "cannot be made", "free space on its disk or mend the permissions of its directory", err)
-	}
-	temp := path + ".new"
-	if err := writeSynced(temp, []byte(kekHeader+base64.StdEncoding.EncodeToString(kek)+"\n"), os.O_TRUNC); err != nil {
-		_ = os.Remove(temp)
-		return nil, unwritable(err)
-	}
-	defer os.Remove(temp)
-	if err := os.Link(temp, path); err != nil { // fails if path exists
-		return nil, unwritable(err)
-	}
-	if err := syncDir(path); err != nil {
-		return nil, err
-	}
-	return kek, nil
-}
-
-func writeSynced(path string, text []byte, flag int) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if serr := f.Sync(); err == nil {
-		err = serr
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
-
-// readPrivate reads a file that nobody else may read or write. The error wraps [fs.ErrNotExist] when there is none.
-func readPrivate(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	defer clear(text)
+	k, err := decodeKEK(text)
+	if err == nil && !bytes.HasPrefix(text, []byte(kekHeader)) {
+		err = errKEK
 	}
 	if err != nil {
-		return nil, fileError(path, "cannot be read", "mend its permissions", err)
+		e := &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: "open keyring", Err: err}
+		e.Detail = "the file " + path + " does not hold a key-encryption key"
+		e.Hint = "restore it from a backup; without it no sealed secret opens"
+		if errors.Is(err, errNewer) {
+			e.Detail = "the key-encryption key " + path + " was written by a newer keybearer"
+			e.Hint = "run that version or a later one"
+		}
+		return nil, e
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fileError(path, "is not a regular file", "name another path", nil)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fileError(path, "is open to others", "chmod 600 "+path, nil)
-	}
-	text, err := os.ReadFile(path)
+	return k, nil
+}
+
+// parseKEK reads a key-encryption key that did not come from our file.
+func parseKEK(text []byte) (*kek, error) {
+	defer clear(text)
+	k, err := decodeKEK(text)
 	if err != nil {
-		return nil, fileError(path, "cannot be read", "run as the user who owns it", err)
+		return nil, keybearer.NewError(keybearer.KeyringUnavailable, "the key-encryption key that was given is not 32 bytes in base64").
+			WithHint("make one, once: openssl rand -base64 32").Wrap(err)
 	}
-	return text, nil
+	return k, nil
+}
+
+// decodeKEK reads the file's form, or the base64 alone. Its errors quote nothing.
+func decodeKEK(text []byte) (*kek, error) {
+	rest := strings.TrimRight(string(text), " \t\r\n")
+	if after, ok := strings.CutPrefix(rest, kekHeader); ok {
+		if rest, ok = strings.CutPrefix(after, "1\n"); !ok {
+			return nil, errNewer
+		}
+	}
+	key, err := strict.DecodeString(rest)
+	defer clear(key)
+	if err != nil || len(key) != 32 || strings.ContainsAny(rest, "\r\n") {
+		return nil, errKEK
+	}
+	k := new(kek)
+	copy(k.key[:], key)
+	return k, nil
 }

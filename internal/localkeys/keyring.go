@@ -1,293 +1,259 @@
+// Package localkeys is a keyring on this machine, with the semantics of Vault Transit: the embedded default.
+//
+// A scope key version is 32 random bytes. A secret is sealed by AES-256-GCM with a random nonce, under a key derived from
+// the version by HKDF-SHA256 (RFC 5869) with the seal context as info; the key's name and version are authenticated
+// too. The result reads "local:v<version>:<base64 of nonce, ciphertext and tag>".
+//
+// # Files
+//
+// The key-encryption key (KEK) stands in the file at [Config.Path], made on first use:
+//
+//	keybearer key-encryption key 1
+//	<base64 of 32 random bytes>
+//
+// or comes from elsewhere ([Config.KEK]). The scope keys stand beside it, at the same path with ".ring" appended:
+//
+//	keybearer ring 1
+//	kek <base64 of 16 bytes derived from the KEK: tells a wrong KEK from a damaged file>
+//	key <name> <version> <base64 of nonce, wrapped key and tag>
+//	destroyed <name>
+//	mac <base64 of HMAC-SHA256 over all lines before>
+//
+// Each scope key version is wrapped by AES-256-GCM under HKDF(KEK, name, version). A change writes a new ring file, syncs it and
+// renames it over the old one; it is acknowledged only then. A third file, ".lock", keeps a second process away.
+//
+// # What it does not do
+//
+// The MAC finds every edit and truncation of the ring, but no rollback: an older ring file put back with its KEK opens
+// what it did then, keys destroyed since included. Against that the scope's share takes part in every seal context, and is
+// forgotten by the store. A disk may also keep blocks of replaced files.
+//
+// Key bytes are cleared when a key is destroyed and on Close, derived ones right after use. But Go may have copied them before, keeps
+// expanded AES keys until they are collected, and a page may have been swapped out: whoever reads the memory of
+// this process reads keys.
 package localkeys
 
 import (
-	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"slices"
-	"strconv"
+	"maps"
+	"os"
 	"sync"
 
 	"github.com/keybearer/keybearer"
 )
 
-// Config of a Keyring.
+// Config says where the keys are.
 type Config struct {
-	// Path of the KEK's file. The ring stands beside it, with ".ring" appended.
+	// Path of the file with the key-encryption key; it names the ring and the lock too. Its directory must exist.
 	Path string
-	// KEK, if set, is the key-encryption key from outside (an environment variable, a mounted file, a systemd credential): 32 bytes in
-	// base64, or the whole line of a KEK file. Then no KEK file is read or made.
+	// KEK, when set, is the key-encryption key: 32 random bytes in base64, or the content of such a file. No KEK file is read or
+	// made then, and an absent ring is taken for a first use.
 	KEK keybearer.Secret
 }
 
-const keySize = 32
-
-type keyVersion [keySize]byte
-
-// Keyring implements [keybearer.Keyring] with keys on this machine. It is safe for concurrent use.
+// Keyring is a keyring in files. It implements [keybearer.Keyring]. There can be one for a path at a time.
 type Keyring struct {
-	kek  []byte
-	ring ringFile
+	path string // of the ring file
+	kek  *kek
+	lock *os.File
 
-	mu        sync.RWMutex
-	keys      map[string][]keyVersion // versions in order; immutable slices
-	destroyed map[string]bool
+	changing sync.Mutex // held by whoever writes the ring file
+
+	mu   sync.RWMutex // guards what follows and the key bytes in it; never held during I/O
+	ring *ring        // nil after Close; replaced, never modified
 }
 
-// Open opens the keyring, making an empty one where there is none. It returns [keybearer.KeyringUnavailable], naming file and fix, when a file cannot
-// be read, is damaged or open to others, when the KEK is not the ring's, or when another process has the ring.
+var _ keybearer.Keyring = (*Keyring)(nil)
+
+// Open opens the keyring, or makes one where neither key nor ring exist. It returns [keybearer.KeyringUnavailable] with what to do about it: when
+// the directory is missing, a file is damaged, belongs to someone else or can be read by others, the KEK is not
+// the ring's, one of the two is gone, or another process has the keyring open.
 func Open(c Config) (*Keyring, error) {
-	ring := ringFile{path: c.Path + ".ring"}
-	if err := ring.lock(); err != nil {
+	lock, err := lockFile(c.Path)
+	if err != nil {
 		return nil, err
 	}
-	k := &Keyring{ring: ring}
-	if err := k.load(c); err != nil {
-		ring.unlock()
+	k := &Keyring{path: c.Path + ".ring", lock: lock}
+	if k.kek, k.ring, err = load(c, k.path); err != nil {
+		_ = lock.Close()
 		return nil, err
 	}
 	return k, nil
 }
 
-func (k *Keyring) load(c Config) (err error) {
-	exists, err := k.ring.exists()
+// load reads KEK and ring. It makes both where there is neither, and never one alone: a new KEK would open nothing of an
+// old ring, and an empty ring would look like one whose keys are gone.
+func load(c Config, ringPath string) (*kek, *ring, error) {
+	text, err := readFile(ringPath)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
+	var key *kek
 	if c.KEK.IsZero() {
-		k.kek, err = readKEK(c.Path, exists)
+		key, err = readKEK(c.Path)
 	} else {
-		k.kek, err = parseKEK(c.KEK.Reveal(), "the key-encryption key from outside")
+		key, err = parseKEK([]byte(c.KEK.Reveal()))
 	}
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	k.keys, k.destroyed, err = k.ring.read(k.kek)
+	switch {
+	case key != nil && text != nil:
+		r, err := parseRing(text, key)
+		if err != nil {
+			return nil, nil, ringError(c, ringPath, err)
+		}
+		return key, r, nil
+	case key != nil && c.KEK.IsZero():
+		return nil, nil, keybearer.NewError(keybearer.KeyringUnavailable, "the key-encryption key "+c.Path+" is there, but the scope keys "+ringPath+" are not").
+			WithHint("restore " + ringPath + " from a backup; to begin anew with no key, which leaves every sealed secret unreadable, remove " + c.Path)
+	case key != nil:
+		return key, newRing(), writeFile(ringPath, newRing().encode(key))
+	case text != nil && !emptyRing(text):
+		return nil, nil, keybearer.NewError(keybearer.KeyringUnavailable, "the scope keys "+ringPath+" are there, but the key-encryption key "+c.Path+" is not").
+			WithHint("restore " + c.Path + " from a backup; without it no sealed secret opens")
+	}
+	// The ring first: if the power fails in between, an empty ring without a KEK is a beginning, a KEK without a ring a loss.
+	key = newKEK()
+	if err := writeFile(ringPath, newRing().encode(key)); err != nil {
+		return nil, nil, err
+	}
+	if err := createFile(c.Path, key.encode()); err != nil {
+		return nil, nil, err
+	}
+	return key, newRing(), nil
+}
+
+// CreateKey implements [keybearer.Keyring]. Names are letters, digits, and inner ".", "_" and "-"; anything else is
+// [keybearer.Invalid].
+func (k *Keyring) CreateKey(ctx context.Context, key string) error {
+	if !validName(key) {
+		return &keybearer.Error{Code: keybearer.Invalid, Op: "create key", Detail: "a key's name is made of letters, digits, and inner dots, dashes and underscores"}
+	}
+	_, err := k.change(ctx, "create key", func(r *ring) error {
+		if r.keys[key] != nil {
+			return keybearer.NewError(keybearer.AlreadyExists, "the keyring has a key of that name")
+		}
+		if r.destroyed[key] {
+			return keybearer.NewError(keybearer.AlreadyExists, "the keyring had a key of that name, which was destroyed")
+		}
+		return k.addVersion(r, key)
+	})
 	return err
 }
 
-// Close releases the ring for another process and forgets the keys.
-func (k *Keyring) Close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	clear(k.kek)
-	for _, versions := range k.keys {
-		clear(versions)
+// RotateKey implements [keybearer.Keyring].
+func (k *Keyring) RotateKey(ctx context.Context, key string) (uint32, error) {
+	r, err := k.change(ctx, "rotate key", func(r *ring) error {
+		if r.keys[key] == nil {
+			return notFound("")
+		}
+		return k.addVersion(r, key)
+	})
+	if err != nil {
+		return 0, err
 	}
-	k.keys = nil
-	return k.ring.unlock()
+	return uint32(len(r.keys[key])), nil
 }
 
-func absent(key string) error {
-	return keybearer.NewError(keybearer.NotFound, "the keyring has no key "+strconv.Quote(key))
-}
-
-// CreateKey implements [keybearer.Keyring].
-func (k *Keyring) CreateKey(_ context.Context, key string) error {
+// DestroyKey implements [keybearer.Keyring].
+func (k *Keyring) DestroyKey(ctx context.Context, key string) error {
+	var doomed []*version
+	_, err := k.change(ctx, "destroy key", func(r *ring) error {
+		if doomed = r.keys[key]; doomed != nil {
+			delete(r.keys, key)
+			r.destroyed[key] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key == "" {
-		return keybearer.NewError(keybearer.Invalid, "a key needs a name")
+	for _, v := range doomed {
+		clear(v.prk[:])
 	}
-	if _, ok := k.keys[key]; ok || k.destroyed[key] {
-		return keybearer.NewError(keybearer.AlreadyExists, "the keyring has, or had, a key of that name")
-	}
-	return k.change(func(keys map[string][]keyVersion, _ map[string]bool) { keys[key] = []keyVersion{newVersion()} })
+	return nil
 }
 
 // KeyVersion implements [keybearer.Keyring].
 func (k *Keyring) KeyVersion(_ context.Context, key string) (uint32, error) {
-	versions := k.versions(key)
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.ring == nil {
+		return 0, closed("key version")
+	}
+	versions := k.ring.keys[key]
 	if versions == nil {
-		return 0, absent(key)
+		return 0, notFound("key version")
 	}
 	return uint32(len(versions)), nil
 }
 
-// RotateKey implements [keybearer.Keyring].
-func (k *Keyring) RotateKey(_ context.Context, key string) (uint32, error) {
+// Close lets go of the files and clears the keys. Later calls get [keybearer.KeyringUnavailable].
+func (k *Keyring) Close() error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	versions := k.keys[key]
-	if versions == nil {
-		return 0, absent(key)
-	}
-	next := append(slices.Clone(versions), newVersion())
-	if err := k.change(func(keys map[string][]keyVersion, _ map[string]bool) { keys[key] = next }); err != nil {
-		return 0, err
-	}
-	return uint32(len(next)), nil
-}
-
-// DestroyKey implements [keybearer.Keyring].
-func (k *Keyring) DestroyKey(_ context.Context, key string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, ok := k.keys[key]; !ok {
+	if k.ring == nil {
 		return nil
 	}
-	return k.change(func(keys map[string][]keyVersion, destroyed map[string]bool) {
-		delete(keys, key)
-		destroyed[key] = true
-	})
+	for _, versions := range k.ring.keys {
+		for _, v := range versions {
+			clear(v.prk[:])
+		}
+	}
+	k.kek.clear()
+	k.ring = nil
+	return k.lock.Close()
 }
 
-// change writes the ring with a change made to copies, and takes them over once the file holds them. k.mu is held.
-func (k *Keyring) change(edit func(map[string][]keyVersion, map[string]bool)) error {
-	keys, destroyed := cloneMap(k.keys), cloneMap(k.destroyed)
-	edit(keys, destroyed)
-	if err := k.ring.write(k.kek, keys, destroyed); err != nil {
+// change applies edit to a copy of the ring and makes the copy the ring once it is on disk. An edit that changes nothing writes nothing.
+func (k *Keyring) change(ctx context.Context, op string, edit func(*ring) error) (*ring, error) {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: op, Err: err}
+	}
+	if k.ring == nil { // written only while changing is held
+		return nil, closed(op)
+	}
+	r := &ring{keys: maps.Clone(k.ring.keys), destroyed: maps.Clone(k.ring.destroyed)}
+	err := edit(r)
+	if err == nil && !r.same(k.ring) {
+		err = writeFile(k.path, r.encode(k.kek))
+	}
+	if err != nil {
+		e := keybearer.AsError(err)
+		e.Op = op
+		return nil, e
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ring = r
+	return r, nil
+}
+
+func (k *Keyring) addVersion(r *ring, key string) error {
+	var fresh [32]byte
+	defer clear(fresh[:])
+	_, _ = rand.Read(fresh[:]) // never fails (crypto/rand)
+	old := r.keys[key]
+	v, err := newVersion(k.kek, key, uint32(len(old))+1, fresh[:])
+	if err != nil {
 		return err
 	}
-	k.keys, k.destroyed = keys, destroyed
+	r.keys[key] = append(old[:len(old):len(old)], v) // the old ring keeps its own slice
 	return nil
 }
 
-func cloneMap[V any](m map[string]V) map[string]V {
-	c := make(map[string]V, len(m)+1)
-	for name, v := range m {
-		c[name] = v
-	}
-	return c
+func notFound(op string) error {
+	return &keybearer.Error{Code: keybearer.NotFound, Op: op, Detail: "the keyring has no key of that name"}
 }
 
-func (k *Keyring) versions(key string) []keyVersion {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.keys[key]
-}
-
-func newVersion() (v keyVersion) {
-	_, _ = rand.Read(v[:]) // never fails (crypto/rand)
-	return v
-}
-
-const prefix = "local:v"
-
-// Seal implements [keybearer.Keyring].
-func (k *Keyring) Seal(_ context.Context, key string, sc keybearer.SealContext, plaintext []byte) ([]byte, error) {
-	if len(plaintext) > keybearer.MaxBundle {
-		return nil, keybearer.NewError(keybearer.SecretInvalid, "the secret and its rules exceed 64 KiB")
-	}
-	versions := k.versions(key)
-	if versions == nil {
-		return nil, absent(key)
-	}
-	return seal(versions, sc, plaintext)
-}
-
-// seal encrypts with the latest version.
-func seal(versions []keyVersion, sc keybearer.SealContext, plaintext []byte) ([]byte, error) {
-	header := append(strconv.AppendInt([]byte(prefix), int64(len(versions)), 10), ':')
-	aead, err := derive(&versions[len(versions)-1], sc)
-	if err != nil {
-		return nil, err
-	}
-	body := aead.Seal(nil, nil, plaintext, header)
-	return base64.StdEncoding.AppendEncode(header, body), nil
-}
-
-// Open implements [keybearer.Keyring].
-func (k *Keyring) Open(_ context.Context, key string, sc keybearer.SealContext, sealed []byte) ([]byte, error) {
-	plaintext, _, err := open(k.versions(key), sc, sealed)
-	return plaintext, err
-}
-
-// open decrypts, and says with which version it was sealed.
-func open(versions []keyVersion, sc keybearer.SealContext, sealed []byte) (plaintext []byte, version int, _ error) {
-	header, body, ok := split(sealed)
-	if !ok {
-		return nil, 0, unopenable()
-	}
-	version, err := strconv.Atoi(string(header[len(prefix) : len(header)-1]))
-	if err != nil || version < 1 || version > len(versions) {
-		return nil, 0, unopenable()
-	}
-	raw := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
-	n, err := base64.StdEncoding.Strict().Decode(raw, body)
-	if err != nil {
-		return nil, 0, unopenable()
-	}
-	aead, err := derive(&versions[version-1], sc)
-	if err != nil {
-		return nil, 0, err
-	}
-	plaintext, err = aead.Open(raw[:0], nil, raw[:n], header)
-	if err != nil {
-		return nil, 0, unopenable()
-	}
-	return plaintext, version, nil
-}
-
-// split cuts "local:v<N>:" from what follows. The version's spelling is authenticated as it stands.
-func split(sealed []byte) (header, body []byte, ok bool) {
-	if !bytes.HasPrefix(sealed, []byte(prefix)) {
-		return nil, nil, false
-	}
-	i := bytes.IndexByte(sealed[len(prefix):], ':')
-	if i < 1 {
-		return nil, nil, false
-	}
-	cut := len(prefix) + i + 1
-	return sealed[:cut:cut], sealed[cut:], true
-}
-
-// derive returns the cipher of one credential's secret: AES-256-GCM, the nonce in front of the ciphertext.
-func derive(v *keyVersion, sc keybearer.SealContext) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, v[:], nil, string(sc[:]), keySize)
-	if err != nil {
-		return nil, failed("derive a key", err)
-	}
-	defer clear(key)
-	return newAEAD(key)
-}
-
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, failed("make a cipher", err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, failed("make a cipher", err)
-	}
-	return aead, nil
-}
-
-// Rewrap implements [keybearer.Keyring].
-func (k *Keyring) Rewrap(_ context.Context, key string, items []keybearer.RewrapItem) ([]keybearer.RewrapResult, error) {
-	versions := k.versions(key)
-	if versions == nil {
-		return nil, absent(key)
-	}
-	results := make([]keybearer.RewrapResult, len(items))
-	for i, item := range items {
-		results[i].Sealed, results[i].Err = rewrap(versions, item)
-	}
-	return results, nil
-}
-
-func rewrap(versions []keyVersion, item keybearer.RewrapItem) ([]byte, error) {
-	plaintext, version, err := open(versions, item.Context, item.Sealed)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(plaintext)
-	if version == len(versions) {
-		return item.Sealed, nil
-	}
-	return seal(versions, item.Context, plaintext)
-}
-
-func unopenable() error {
-	return &keybearer.Error{Code: keybearer.KeyringUnavailable, Err: keybearer.ErrUnopenable}
-}
-
-func failed(op string, err error) error {
-	return &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: op, Err: err}
+func closed(op string) error {
+	return &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: op, Detail: "the keyring is closed", Hint: "try again when the server has started"}
 }

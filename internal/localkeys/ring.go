@@ -2,178 +2,197 @@ package localkeys
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"io/fs"
+	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/keybearer/keybearer"
 )
 
-// ringFile is the file of wrapped scope keys.
-type ringFile struct {
-	path string
-	held *os.File // the lock
+const ringHeader = "keybearer ring "
+
+// ring is what the ring file holds. It is not modified once it is the keyring's.
+type ring struct {
+	keys      map[string][]*version // version N at N-1
+	destroyed map[string]bool
 }
 
-type ringJSON struct {
-	V         int                 `json:"v"`
-	Keys      map[string][][]byte `json:"keys"`
-	Destroyed []string            `json:"destroyed"`
+// version is one version of a scope key.
+type version struct {
+	wrapped string   // as in the file
+	prk     [32]byte // HKDF-Extract of the key; what seal contexts are expanded from
 }
 
-func (r *ringFile) exists() (bool, error) {
-	_, err := os.Stat(r.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fileError(r.path, "cannot be read", "mend its permissions", err)
-	}
-	return true, nil
+var (
+	errWrongKEK = errors.New("another key-encryption key wrote it")
+	errNewer    = errors.New("a newer keybearer wrote it")
+)
+
+func newRing() *ring {
+	return &ring{keys: make(map[string][]*version), destroyed: make(map[string]bool)}
 }
 
-// read opens every key of the ring. A ring that does not exist is empty.
-func (r *ringFile) read(kek []byte) (map[string][]keyVersion, map[string]bool, error) {
-	keys, destroyed := map[string][]keyVersion{}, map[string]bool{}
-	text, err := readPrivate(r.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return keys, destroyed, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	damaged := func(err error) error {
-		return fileError(r.path, "is damaged, or was made with another key-encryption key",
-			"restore it together with the key-encryption key that it was made with", err)
-	}
-	body, mac, ok := bytes.Cut(text, []byte("\n"))
-	want, merr := ringMAC(kek, body)
-	if merr != nil {
-		return nil, nil, merr
-	}
-	if got, err := hex.DecodeString(string(bytes.TrimSuffix(mac, []byte("\n")))); !ok || err != nil || !hmac.Equal(got, want) {
-		return nil, nil, damaged(err)
-	}
-	var j ringJSON
-	if err := json.Unmarshal(body, &j); err != nil || j.V != 1 {
-		return nil, nil, damaged(err)
-	}
-	for name, wrapped := range j.Keys {
-		for i, w := range wrapped {
-			v, err := unwrap(kek, name, i+1, w)
-			if err != nil {
-				return nil, nil, damaged(err)
-			}
-			keys[name] = append(keys[name], v)
+// same reports whether r, an edited copy of other, still equals it: edits only add keys and versions, or destroy.
+func (r *ring) same(other *ring) bool {
+	return len(r.destroyed) == len(other.destroyed) &&
+		maps.EqualFunc(r.keys, other.keys, func(a, b []*version) bool { return len(a) == len(b) })
+}
+
+func validName(s string) bool {
+	inner := func(c byte) bool { return c == '.' || c == '_' || c == '-' }
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		if !alphanumeric && (!inner(c) || i == 0 || i == len(s)-1) {
+			return false
 		}
 	}
-	for _, name := range j.Destroyed {
-		destroyed[name] = true
-	}
-	return keys, destroyed, nil
+	return s != "" && len(s) <= 128
 }
 
-// write replaces the ring as a whole. When it returns nil the new one is on the disk.
-func (r *ringFile) write(kek []byte, keys map[string][]keyVersion, destroyed map[string]bool) error {
-	j := ringJSON{V: 1, Keys: map[string][][]byte{}, Destroyed: slices.Sorted(maps.Keys(destroyed))}
-	for name, versions := range keys {
-		for i := range versions {
-			w, err := wrap(kek, name, i+1, &versions[i])
-			if err != nil {
-				return err
-			}
-			j.Keys[name] = append(j.Keys[name], w)
-		}
-	}
-	body, err := json.Marshal(j)
-	if err != nil {
-		return failed("encode the ring", err)
-	}
-	mac, err := ringMAC(kek, body)
-	if err != nil {
-		return err
-	}
-	body = append(hex.AppendEncode(append(body, '\n'), mac), '\n')
-	temp := r.path + ".new"
-	if err := writeSynced(temp, body, os.O_TRUNC); err != nil {
-		_ = os.Remove(temp)
-		return fileError(r.path, "cannot be written", "free space on its disk or mend the permissions of its directory", err)
-	}
-	if err := os.Rename(temp, r.path); err != nil {
-		return fileError(r.path, "cannot be replaced", "mend the permissions of its directory", err)
-	}
-	return syncDir(r.path)
-}
-
-func ringMAC(kek, body []byte) ([]byte, error) {
-	key, err := hkdf.Key(sha256.New, kek, nil, "keybearer ring", keySize)
-	if err != nil {
-		return nil, failed("derive a key", err)
-	}
-	h := hmac.New(sha256.New, key)
-	h.Write(body)
-	return h.Sum(nil), nil
-}
-
-// binding names the place of a wrapped key: it is both what its wrapping key is derived with and authenticated.
-func binding(name string, version int) []byte {
-	b := append([]byte("keybearer wrap\x00"), name...)
-	return binary.BigEndian.AppendUint64(append(b, 0), uint64(version))
-}
-
-func wrap(kek []byte, name string, version int, v *keyVersion) ([]byte, error) {
-	at := binding(name, version)
-	key, err := hkdf.Key(sha256.New, kek, nil, string(at), keySize)
-	if err != nil {
-		return nil, failed("derive a key", err)
-	}
-	aead, err := newAEAD(key)
+// newVersion wraps the 32 bytes of a key version, of which it keeps nothing else but what is extracted from them.
+func newVersion(k *kek, name string, number uint32, key []byte) (*version, error) {
+	aead, err := k.wrapper(name, number)
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(nil, nil, v[:], at), nil
+	wrapped := aead.Seal(nil, nil, key, nil)
+	return extractVersion(strict.EncodeToString(wrapped), key)
 }
 
-func unwrap(kek []byte, name string, version int, wrapped []byte) (v keyVersion, _ error) {
-	at := binding(name, version)
-	key, err := hkdf.Key(sha256.New, kek, nil, string(at), keySize)
+func openVersion(k *kek, name string, number uint32, wrapped string) (*version, error) {
+	binary, err := strict.DecodeString(wrapped)
 	if err != nil {
-		return v, failed("derive a key", err)
+		return nil, err
 	}
-	aead, err := newAEAD(key)
+	aead, err := k.wrapper(name, number)
 	if err != nil {
-		return v, err
+		return nil, err
 	}
-	plain, err := aead.Open(nil, nil, wrapped, at)
-	if err != nil || len(plain) != keySize {
-		return v, failed("unwrap a key", err)
+	key, err := aead.Open(nil, nil, binary, nil)
+	if err != nil {
+		return nil, err
 	}
-	copy(v[:], plain)
-	clear(plain)
+	defer clear(key)
+	return extractVersion(wrapped, key)
+}
+
+func extractVersion(wrapped string, key []byte) (*version, error) {
+	prk, err := hkdf.Extract(sha256.New, key, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(prk)
+	v := &version{wrapped: wrapped}
+	copy(v.prk[:], prk)
 	return v, nil
 }
 
-func syncDir(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
+// wrapper returns the cipher that wraps one key version. Name and version make its key, so that a line moved to another name does not open.
+func (k *kek) wrapper(name string, number uint32) (cipher.AEAD, error) {
+	key := k.derive("wrap " + strconv.FormatUint(uint64(number), 10) + " " + name)
+	defer clear(key)
+	block, err := aes.NewCipher(key)
 	if err != nil {
-		return fileError(path, "cannot be synced", "mend the permissions of its directory", err)
+		return nil, err
 	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fileError(path, "cannot be synced", "check its disk", err)
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+func (r *ring) encode(k *kek) []byte {
+	b := []byte(ringHeader + "1\n")
+	b = fmt.Appendf(b, "kek %s\n", k.check())
+	for _, name := range slices.Sorted(maps.Keys(r.keys)) {
+		for i, v := range r.keys[name] {
+			b = fmt.Appendf(b, "key %s %d %s\n", name, i+1, v.wrapped)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.destroyed)) {
+		b = fmt.Appendf(b, "destroyed %s\n", name)
+	}
+	return fmt.Appendf(b, "mac %s\n", strict.EncodeToString(k.mac(b)))
+}
+
+func parseRing(text []byte, k *kek) (*ring, error) {
+	if !bytes.HasPrefix(text, []byte(ringHeader+"1\n")) {
+		if bytes.HasPrefix(text, []byte(ringHeader)) {
+			return nil, errNewer
+		}
+		return nil, errors.New("it does not begin as a keyring does")
+	}
+	at := bytes.LastIndexByte(bytes.TrimSuffix(text, []byte("\n")), '\n') + 1
+	body, last := text[:at], string(text[at:])
+	if !bytes.Contains(body, []byte("\nkek "+k.check()+"\n")) {
+		return nil, errWrongKEK
+	}
+	mac, ok := strings.CutPrefix(last, "mac ")
+	if !ok || !strings.HasSuffix(mac, "\n") {
+		return nil, errors.New("its end is missing")
+	}
+	given, err := strict.DecodeString(strings.TrimSuffix(mac, "\n"))
+	if err != nil || !hmac.Equal(given, k.mac(body)) {
+		return nil, errors.New("it was changed by something else than keybearer")
+	}
+	r := newRing()
+	lines := strings.Split(strings.TrimSuffix(string(body), "\n"), "\n")
+	for _, line := range lines[2:] {
+		if err := r.add(line, k); err != nil {
+			return nil, fmt.Errorf("a line cannot be read: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (r *ring) add(line string, k *kek) error {
+	f := strings.Split(line, " ")
+	switch {
+	case f[0] == "key" && len(f) == 4:
+		number := uint32(len(r.keys[f[1]])) + 1
+		if f[2] != strconv.FormatUint(uint64(number), 10) {
+			return errors.New("versions are not in order")
+		}
+		v, err := openVersion(k, f[1], number, f[3])
+		if err != nil {
+			return err
+		}
+		r.keys[f[1]] = append(r.keys[f[1]], v)
+	case f[0] == "destroyed" && len(f) == 2:
+		r.destroyed[f[1]] = true
+	default:
+		return errors.New("unknown form")
 	}
 	return nil
 }
 
-func fileError(path, why, hint string, err error) *keybearer.Error {
-	return &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: "keyring", Detail: "the keyring file " + path + " " + why, Hint: hint, Err: err}
+// emptyRing reports whether the text of a ring file, whatever its KEK, holds no key and remembers none.
+func emptyRing(text []byte) bool {
+	return bytes.HasPrefix(text, []byte(ringHeader+"1\nkek ")) && bytes.Count(text, []byte("\n")) == 3 && bytes.Contains(text, []byte("\nmac "))
+}
+
+func ringError(c Config, path string, err error) error {
+	e := &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: "open keyring", Err: err}
+	switch {
+	case errors.Is(err, errWrongKEK):
+		source := c.Path
+		if !c.KEK.IsZero() {
+			source = "that was given"
+		}
+		e.Detail = "the key-encryption key " + source + " is not the one that the scope keys " + path + " are wrapped with"
+		e.Hint = "restore the key-encryption key and the file " + path + " that belong together"
+	case errors.Is(err, errNewer):
+		e.Detail = "the file " + path + " was written by a newer keybearer"
+		e.Hint = "run that version or a later one"
+	default:
+		e.Detail = "the file " + path + " with the scope keys is damaged"
+		e.Hint = "restore it from a backup; what was sealed with keys made since then will not open"
+	}
+	return e
 }
