@@ -93,7 +93,7 @@ func New(cfg Config) (*Custody, error) {
 	if c.wait <= 0 {
 		c.wait = DefaultWait
 	}
-	c.works.firstRetry, c.works.lastRetry = 100*time.Millisecond, 30*time.Second
+	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 30*time.Second, 200
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
 }

@@ -2,8 +2,10 @@ package custody
 
 import "time"
 
-// Hurry makes long operations try again at once.
-func (c *Custody) Hurry() { c.works.firstRetry, c.works.lastRetry = time.Millisecond, time.Millisecond }
+// Hurry makes long operations try again at once, and take small steps.
+func (c *Custody) Hurry() {
+	c.works.firstRetry, c.works.lastRetry, c.works.page = time.Millisecond, time.Millisecond, 2
+}
 
 // Needs are the actions of the table of permissions.
 func Needs() []Action {

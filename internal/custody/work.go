@@ -16,6 +16,7 @@ type works struct {
 	group   sync.WaitGroup
 
 	firstRetry, lastRetry time.Duration
+	page                  int // how many credentials one step handles
 }
 
 type work struct {
@@ -130,12 +131,9 @@ func (c *Custody) step(ctx context.Context, scopeID string) (done bool, err erro
 	return false, err
 }
 
-// pageSize is how many credentials one step handles.
-const pageSize = 200
-
 // nextPage returns the credentials behind the cursor, tombstones included, in order of id.
 func (c *Custody) nextPage(ctx context.Context, s *keybearer.Scope) ([]*keybearer.Credential, error) {
-	page, err := c.store.Credentials(ctx, keybearer.Query{ScopeID: s.ID, Deleted: true, AfterID: s.Work.Cursor, Limit: pageSize})
+	page, err := c.store.Credentials(ctx, keybearer.Query{ScopeID: s.ID, Deleted: true, AfterID: s.Work.Cursor, Limit: c.works.page})
 	if err != nil {
 		return nil, keybearer.AsError(err)
 	}
