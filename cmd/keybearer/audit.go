@@ -98,16 +98,24 @@ func (c *cli) printEvents(events func(func(keybearer.Event, error) bool)) error 
 // eventLine is one event for people: when, what, who, with which credential, and what came of it.
 func (c *cli) eventLine(e keybearer.Event) string {
 	s := c.style
-	who := e.Operator
-	if e.Caller != "" {
-		who = "app:" + e.Caller
-	}
-	if e.ActingUser != "" {
-		who += " for user:" + e.ActingUser
-	}
 	on := e.Scope
 	if e.Credential != "" {
 		on += "/" + e.Credential
+	}
+	var app, who string
+	if e.Caller != "" {
+		app = string(keybearer.AppSubject(e.Caller))
+	}
+	switch {
+	case e.Kind == keybearer.ChangeEvent: // of the caller, if one is named
+		who = e.Operator
+		if on == "" {
+			on = app
+		}
+	case e.ActingUser != "":
+		who = app + " for user:" + e.ActingUser
+	default:
+		who = app
 	}
 	var kind, what string
 	switch e.Kind {
@@ -142,7 +150,11 @@ func target(e keybearer.Event) string {
 	if e.Host == "" {
 		return e.Method
 	}
-	return strings.TrimSpace(e.Method + " " + e.Scheme + "://" + keybearer.JoinHost(e.Scheme, e.Host, e.Port) + e.Path)
+	port := e.Port
+	if port == 0 { // a refusal that came before the port was settled
+		port = keybearer.DefaultPort(e.Scheme)
+	}
+	return strings.TrimSpace(e.Method + " " + e.Scheme + "://" + keybearer.JoinHost(e.Scheme, e.Host, port) + e.Path)
 }
 
 func pad(text string, width int) string {

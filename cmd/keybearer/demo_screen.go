@@ -18,7 +18,7 @@ type screen struct {
 }
 
 func newScreen(w io.Writer, s style) *screen {
-	width := 100
+	width := 110
 	if f, ok := w.(*os.File); ok {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
 			width = min(max(n-1, 72), 120)
@@ -110,24 +110,24 @@ func (p *screen) side(x line, inner int) string {
 	return p.s.dim("│") + " " + text + " " + p.s.dim("│")
 }
 
-// wrap breaks lines at width; what goes on below is indented by two.
+// wrap breaks lines at width, behind a mark near the end if there is one; what goes on below is indented by two.
 func wrap(lines []line, width int) []line {
 	var out []line
 	for _, x := range lines {
-		text := []rune(printable(x.text, false))
-		for first := true; ; first = false {
-			room := width
-			if !first {
-				room -= 2
-				out = append(out, line{"  " + string(text[:min(room, len(text))]), x.paint})
-			} else {
-				out = append(out, line{string(text[:min(room, len(text))]), x.paint})
+		text, indent := []rune(printable(x.text, false)), ""
+		for len(text) > width-len(indent) {
+			room := width - len(indent)
+			cut := room
+			for i := room; i > room-20; i-- {
+				if strings.ContainsRune("@/?&; ", text[i-1]) {
+					cut = i
+					break
+				}
 			}
-			if len(text) <= room {
-				break
-			}
-			text = text[room:]
+			out = append(out, line{indent + string(text[:cut]), x.paint})
+			text, indent = text[cut:], "  "
 		}
+		out = append(out, line{indent + string(text), x.paint})
 	}
 	return out
 }

@@ -56,7 +56,10 @@ func (s *stage) play(ctx context.Context) error {
 
 	s.p.heading(2, "Apps send webhooks", "what they sent, and what the destination received")
 	shots := s.shots(shop, crm, legacy, metrics)
-	for _, x := range shots {
+	for i, x := range shots {
+		if i > 0 {
+			s.p.printf("\n")
+		}
 		if err := s.fire(ctx, x); err != nil {
 			return err
 		}
@@ -149,6 +152,7 @@ func post(target, body string, header ...string) *http.Request {
 		panic(err) // the targets are our own
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "shop/1.0")
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
@@ -182,7 +186,7 @@ func (s *stage) shots(shop app, crm, legacy, metrics string) []shot {
 
 // send sends a request as the app would, through the proxy if there is one.
 func send(ctx context.Context, req *http.Request, proxy *url.URL) (status int, body []byte, took time.Duration, err error) {
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 	if proxy != nil {
 		transport.Proxy = http.ProxyURL(proxy)
 	}
@@ -227,7 +231,6 @@ func (s *stage) fire(ctx context.Context, x shot) error {
 		s.check(r.Method == x.req.Method && r.Target == x.req.URL.RequestURI() && r.Host == s.destination.Addr && string(r.Body) == x.body,
 			"method, path, query, host and body are the app's own, byte for byte")
 	}
-	s.p.printf("\n")
 	return nil
 }
 
@@ -289,11 +292,17 @@ func receivedLines(r demo.Received, secrets []string) []line {
 	b.add(style.dim, "%s over %s", r.Proto, r.TLS)
 	b.add(nil, "Host: %s", r.Host)
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		if name == "Content-Length" {
+			continue // the app's library wrote one too
+		}
 		for _, v := range r.Header[name] {
-			if holds(v, secrets) {
-				b.add(style.green, "%s: %s", name, v)
-			} else {
-				b.add(nil, "%s: %s", name, v)
+			paint := (func(style, string) string)(nil)
+			if slices.ContainsFunc(secrets, func(secret string) bool { return strings.Contains(v+decoded(v), secret) }) {
+				paint = style.green
+			}
+			b.add(paint, "%s: %s", name, v)
+			if plain := decoded(v); plain != "" {
+				b.add(style.dim, "  (%s)", plain)
 			}
 		}
 	}
@@ -302,14 +311,17 @@ func receivedLines(r demo.Received, secrets []string) []line {
 	return b.lines
 }
 
-func holds(value string, secrets []string) bool {
-	plain := value
-	if rest, ok := strings.CutPrefix(value, "Basic "); ok {
-		if b, err := base64.StdEncoding.DecodeString(rest); err == nil {
-			plain = string(b)
-		}
+// decoded returns what stands in a Basic value; "" for any other.
+func decoded(value string) string {
+	rest, ok := strings.CutPrefix(value, "Basic ")
+	if !ok {
+		return ""
 	}
-	return slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(plain, s) })
+	plain, err := base64.StdEncoding.DecodeString(rest)
+	if err != nil {
+		return ""
+	}
+	return string(plain)
 }
 
 // refusals are what must not happen, each with the code that says so.
