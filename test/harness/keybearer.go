@@ -94,7 +94,7 @@ func (k *Keybearer) TryStart(tb TB) error {
 	var unix net.Dialer
 	k.Process, err = TryStart(tb, Command{
 		Name: "keybearer", Path: binary, Args: []string{"run", "--config", k.Config, "--adapter", "caddyfile"},
-		Env: append(k.env(), k.options.Env...), Dir: filepath.Dir(k.Config), CPU: k.options.CPU, Files: k.options.Files,
+		Env: append(k.Env(), k.options.Env...), Dir: filepath.Dir(k.Config), CPU: k.options.CPU, Files: k.options.Files,
 		Ready: func(ctx context.Context) error {
 			if err := proxy(ctx); err != nil {
 				return err
@@ -121,7 +121,8 @@ func (k *Keybearer) Restart(tb TB) {
 // Reload makes the server read its Caddyfile again. It returns at once; the server's log tells when it is done.
 func (k *Keybearer) Reload() { k.Signal(syscall.SIGUSR1) }
 
-func (k *Keybearer) env() []string {
+// Env is the environment in which the server runs and the command line finds it.
+func (k *Keybearer) Env() []string {
 	return []string{
 		"KEYBEARER_HOME=" + k.Home,
 		"KEYBEARER_BIND=" + k.Proxy.Addr().String(),
@@ -138,7 +139,7 @@ func (k *Keybearer) CLI(tb TB, stdin string, args ...string) Result {
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
-	return Run(tb, Command{Path: binary, Args: args, Env: k.env(), Dir: filepath.Dir(k.Config)}, stdin)
+	return Run(tb, Command{Path: binary, Args: args, Env: k.Env(), Dir: filepath.Dir(k.Config)}, stdin)
 }
 
 // Do is CLI for a command that must succeed. It returns its output without blanks around it.

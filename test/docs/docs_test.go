@@ -1,0 +1,159 @@
+// Package docs runs what the documentation tells people to type.
+package docs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+// elsewhere lists the commands that are not run here, and where they are.
+var elsewhere = map[string]string{
+	"make test":  "this test is part of it",
+	"make check": "the continuous integration runs it",
+	"make bench": "takes minutes and both processors",
+}
+
+// Every block marked sh, in every page, is executed as it stands, the blocks of a page one after the other in one shell: in a
+// home of its own, where api.example.com is a destination on loopback. Two things are done to the text: 127.0.0.1:9080 becomes the
+// test's own listener, and rules for api.example.com are marked private, as a destination on loopback needs.
+func TestEveryCommandInTheDocumentation(t *testing.T) {
+	root := harness.Repository()
+	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	commands := 0
+	for _, page := range append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md")) {
+		var script []string
+		for line := range strings.Lines(shell(t, page)) {
+			if command, _, _ := strings.Cut(line, " #"); elsewhere[strings.TrimSpace(command)] != "" {
+				used[strings.TrimSpace(command)] = true
+				continue
+			}
+			script = append(script, line)
+		}
+		commands += len(script)
+		if len(script) > 0 {
+			t.Run(filepath.Base(page), func(t *testing.T) { newSandbox(t).run(strings.Join(script, "")) })
+		}
+	}
+	for c := range elsewhere {
+		if !used[c] {
+			t.Errorf("%q is excused and stands nowhere", c)
+		}
+	}
+	if commands < 20 {
+		t.Errorf("only %d lines were found", commands)
+	}
+}
+
+// shell returns the blocks of a page that are marked sh.
+func shell(t *testing.T, page string) string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		switch {
+		case inside && line == "```\n":
+			inside = false
+		case inside:
+			b.WriteString(line)
+		case line == "```sh\n":
+			inside = true
+		}
+	}
+	return b.String()
+}
+
+// sandbox is a machine as the documentation supposes it: nothing runs, and api.example.com is there.
+type sandbox struct {
+	t    *testing.T
+	k    *harness.Keybearer
+	api  *harness.Server
+	dir  string
+	path string
+}
+
+func newSandbox(t *testing.T) *sandbox {
+	ca, dns := harness.NewCA(t), harness.StartDNS(t)
+	s := &sandbox{t: t, dir: harness.Dir(t)}
+	s.api = harness.StartServer(t, harness.ServerOptions{
+		Name: "api", HTTP2: true, TLS: harness.ServerTLS(ca.Issue(t, time.Now().Add(time.Hour), "api.example.com")),
+	})
+	dns.Set("api.example.com", s.api.Addr.Addr())
+	s.k = harness.NewKeybearer(t, harness.KeybearerOptions{
+		Options: strings.Join([]string{"trust " + ca.File, "allow_private 127.0.0.0/8", "resolver " + dns.Addr}, "\n"),
+	})
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A keybearer that runs with this world's Caddyfile, and whose other commands wait for the server as a person does who types.
+	s.path = filepath.Join(s.dir, "bin")
+	if err := os.Mkdir(s.path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	harness.WriteFile(t, filepath.Join(s.path, "keybearer"), fmt.Appendf(nil, `#!/bin/bash
+if [ "$1" = run ]; then exec %[1]s run --config %[2]s --adapter caddyfile 2>%[3]s/server.log; fi
+for _ in $(seq 200); do [ -S %[4]s ] && break; sleep 0.05; done
+exec %[1]s "$@"
+`, binary, s.k.Config, s.dir, s.k.Socket))
+	if err := os.Chmod(filepath.Join(s.path, "keybearer"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	harness.WriteFile(t, filepath.Join(s.dir, ".curlrc"), []byte("fail-with-body\nsilent\nshow-error\n"))
+	return s
+}
+
+func (s *sandbox) run(script string) {
+	t := s.t
+	t.Helper()
+	script = strings.ReplaceAll(script, "127.0.0.1:9080", s.k.Proxy.String())
+	script = strings.ReplaceAll(script, "--domain api.example.com", "--domain api.example.com --private")
+	uses := strings.Count(script, "http://api.example.com/hook")
+	c := exec.CommandContext(t.Context(), "bash", "-euxo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"+script)
+	c.Dir = harness.Repository()
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Env = append(append(os.Environ(), s.k.Env()...),
+		"PATH="+s.path+":"+os.Getenv("PATH"), "HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "GOBIN="+filepath.Join(s.dir, "gobin"),
+		// The Go command's own files stay where they are, so that nothing is built twice.
+		"GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOPATH="+goEnv(t, "GOPATH"), "GOENV="+filepath.Join(home, ".config/go/env"))
+	out, err := c.CombinedOutput()
+	if err != nil {
+		server, _ := os.ReadFile(filepath.Join(s.dir, "server.log"))
+		t.Fatalf("%v\n%s\nserver:\n%s", err, out, server)
+	}
+	arrived := s.api.All()
+	for _, a := range arrived {
+		if got := a.Values("Authorization"); len(got) != 1 || got[0] != "Bearer s3cret" {
+			t.Errorf("arrived with %q", got)
+		}
+	}
+	if len(arrived) != uses {
+		t.Errorf("%d requests arrived, the page sends %d\n%s", len(arrived), uses, out)
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
