@@ -97,7 +97,7 @@ func (k *Keyring) seal(key string, version uint32, sc keybearer.SealContext, pla
 
 func (k *Keyring) open(key string, sc keybearer.SealContext, sealed []byte) ([]byte, error) {
 	version, n := parsePrefix(sealed)
-	if n == 0 || bytes.ContainsAny(sealed, "\r\n") {
+	if n == 0 || bytes.IndexByte(sealed, '\n') >= 0 || bytes.IndexByte(sealed, '\r') >= 0 {
 		return nil, keybearer.ErrUnopenable
 	}
 	binary, err := strict.AppendDecode(make([]byte, 0, len(sealed)), sealed[n:])
