@@ -89,7 +89,8 @@ func parseKEK(text []byte) (*kek, error) {
 func decodeKEK(text []byte) (*kek, error) {
 	rest := strings.TrimRight(string(text), " \t\r\n")
 	if after, ok := strings.CutPrefix(rest, kekHeader); ok {
-		if rest, ok = strings.CutPrefix(after, "1\n"); !ok {
+		var form string
+		if form, rest, _ = strings.Cut(after, "\n"); form != "1" {
 			return nil, errNewer
 		}
 	}

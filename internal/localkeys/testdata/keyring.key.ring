@@ -1,0 +1,6 @@
+keybearer ring 1
+kek uzbSi8BDKbD1PGnscjGACQ==
+key scope-one 1 5hjLAJ65Y16SYSBVzPTp/kgfjg7XczCoX7TGS3aW3cSLvxBs44wDa1N7LjHGcZsb8u+gXeQUyxAiHvgs
+key scope-one 2 hdmC5qBwUrgTm12EdyzHzVqPavdl1wyB1GRbK0w7FGy7MNKlp5+OBnj0uVFjYsfpnpgJn4snjoGEWkhr
+destroyed scope-gone
+mac O+sn6GARfredcStU2wro1AnAhUqhVDqoTrP0kFbSNKw=
