@@ -20,7 +20,6 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 	}
 	rows := make([]*row, len(b.Writes))
 	changes := make([]keybearer.Change, len(b.Writes))
-	replaces := false
 	for i := range b.Writes {
 		r, err := rowOf(&b.Writes[i])
 		if err != nil {
@@ -28,7 +27,6 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 		}
 		rows[i] = r
 		changes[i] = keybearer.Change{Kind: r.kind, ID: r.id, ScopeID: r.scopeID}
-		replaces = replaces || r.revision != 0
 	}
 	events := make([][]byte, len(b.Events))
 	for i := range b.Events {
@@ -67,14 +65,8 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 				return err
 			}
 		}
+		t.changes = changes
 		return s.prune(t, first, change)
-	}, func(ctx context.Context) {
-		if len(changes) > 0 {
-			s.watch.tell(changes)
-		}
-		if replaces {
-			s.engine.scrub(ctx)
-		}
 	})
 	if err != nil {
 		return 0, err
@@ -99,15 +91,19 @@ func (s *Store) apply(t *transaction, r *row, seq int64) error {
 	case r.revision != stored:
 		return keybearer.NewError(keybearer.Stale, "")
 	}
+	if stored != 0 && (r.kind == keybearer.ScopeRecord || r.kind == keybearer.CredentialRecord) {
+		t.replaces = true
+	}
 	if r.remove {
-		err = s.remove(t, r)
-	} else {
-		err = s.put(t, r, seq)
+		return s.remove(t, r)
 	}
-	if err == nil && r.kind == keybearer.ScopeRecord && !r.remove && stored != 0 && name != r.name {
-		err = t.exec(`UPDATE credentials SET scope_name = ? WHERE scope_id = ?`, r.name, r.id)
+	if err := s.put(t, r, seq); err != nil {
+		return err
 	}
-	return err
+	if r.kind == keybearer.ScopeRecord && stored != 0 && name != r.name {
+		return t.exec(`UPDATE credentials SET scope_name = ? WHERE scope_id = ?`, r.name, r.id)
+	}
+	return nil
 }
 
 func (s *Store) put(t *transaction, r *row, seq int64) error {

@@ -43,7 +43,7 @@ func (s *Store) Delivered(ctx context.Context, seqs ...uint64) error {
 			}
 		}
 		return nil
-	}, nil)
+	})
 }
 
 // Sequence returns the number of the last commit.

@@ -66,7 +66,7 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 			return err
 		}
 		return t.exec(`UPDATE instance SET checkpoint_file = ?, checkpoint_offset = ?`, checkpoint.File, checkpoint.Offset)
-	}, nil)
+	})
 }
 
 func (sum *summary) add(u *keybearer.UseRecord) {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"runtime"
-	"sync/atomic"
 
 	sqlite "modernc.org/sqlite"
 
@@ -16,8 +15,8 @@ import (
 )
 
 const (
-	lockSuffix = ".lock"
-	walSuffix  = "-wal"
+	lockSuffix  = ".lock"
+	busyTimeout = "5000" // milliseconds to wait for another program that writes
 
 	// applicationID marks a database as ours in its header ("Keyb").
 	applicationID = 0x4b657962
@@ -65,17 +64,17 @@ type sqliteEngine struct {
 	path          string
 	lock          *os.File
 	reads, writes *sql.DB
-	lingering     atomic.Bool // the log may hold what rows no longer hold
+	lingering     bool // the log may hold what rows no longer hold; the writer's
 }
 
 // connect returns a pool of n connections; one is for writing. It opens nothing yet.
 func (e *sqliteEngine) connect(n int, fresh bool) *sql.DB {
 	q := url.Values{
-		"_busy_timeout": {"5000"},
+		"_busy_timeout": {busyTimeout},
 		"_dqs":          {"0"},
 		"_error_rc":     {"1"},
 		"_foreign_keys": {"1"},
-		"_pragma":       {"cell_size_check(1)", "temp_store(2)", "trusted_schema(0)", "secure_delete(1)"},
+		"_pragma":       {"cell_size_check(1)", "temp_store(2)", "trusted_schema(0)", "secure_delete(1)", "wal_autocheckpoint(0)"},
 		"_synchronous":  {"FULL"},
 		"mode":          {"rw"},
 	}
@@ -125,7 +124,7 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 			return e.fail(op, err)
 		}
 	}
-	e.scrub(ctx)
+	e.settle(ctx, true)
 	// Open one reader now, so that what hinders reading is told here.
 	var seq int64
 	if err := e.reads.QueryRowContext(ctx, "SELECT seq FROM instance").Scan(&seq); err != nil {
@@ -149,18 +148,11 @@ func (e *sqliteEngine) migrate(ctx context.Context, text string, version int) er
 	return tx.Commit()
 }
 
-// scrub copies the log into the database and cuts it to nothing. When a reader holds it, the next call does it.
-func (e *sqliteEngine) scrub(ctx context.Context) {
-	var busy, pages, copied int
-	err := e.writes.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &copied)
-	e.lingering.Store(err != nil || busy != 0)
-}
-
 func (e *sqliteEngine) contains(column string) string { return "instr(" + column + ", ?) > 0" }
 
 // close empties the log, closes the database and lets go of the lock.
 func (e *sqliteEngine) close() error {
-	e.scrub(context.Background())
+	e.settle(context.Background(), true)
 	err := e.reads.Close()
 	if err2 := e.writes.Close(); err == nil {
 		err = err2

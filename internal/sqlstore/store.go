@@ -32,8 +32,9 @@ type engine interface {
 	dangling(err error) bool
 	// contains returns the condition that a column contains a text, to the letter.
 	contains(column string) string
-	// scrub removes what deleted or overwritten rows have left behind in files. It is called after such a commit.
-	scrub(ctx context.Context)
+	// settle is called after every transaction, by who still has the turn to write. replaced says that content was
+	// overwritten or deleted for good: no trace of it may stay in the database's files.
+	settle(ctx context.Context, replaced bool)
 	// close releases all.
 	close() error
 }
@@ -112,14 +113,16 @@ func (r *reader) each(ctx context.Context, text string, args []any, scan func(*s
 
 // transaction runs statements inside one transaction and prepares each once.
 type transaction struct {
-	ctx   context.Context
-	tx    *sql.Tx
-	stmts map[string]*sql.Stmt
+	ctx      context.Context
+	tx       *sql.Tx
+	stmts    map[string]*sql.Stmt
+	changes  []keybearer.Change // to be told when it has committed
+	replaces bool               // ciphertext or key shares are overwritten or deleted for good
 }
 
 // write waits for its turn and runs fn in a transaction, all or nothing. Once begun it is not cut short by ctx.
-// After it has committed, done is called before the next turn.
-func (s *Store) write(ctx context.Context, op string, fn func(*transaction) error, done func(context.Context)) error {
+// Watchers are told before the next turn.
+func (s *Store) write(ctx context.Context, op string, fn func(*transaction) error) error {
 	select {
 	case <-ctx.Done():
 		return s.engine.fail(op, ctx.Err())
@@ -132,16 +135,18 @@ func (s *Store) write(ctx context.Context, op string, fn func(*transaction) erro
 	if err != nil {
 		return s.engine.fail(op, err)
 	}
-	if err = fn(&transaction{ctx, tx, make(map[string]*sql.Stmt)}); err != nil {
+	t := &transaction{ctx: ctx, tx: tx, stmts: make(map[string]*sql.Stmt)}
+	if err = fn(t); err != nil {
 		_ = tx.Rollback() // the database rolls back by itself what it cannot be told to
 		return s.engine.fail(op, err)
 	}
 	if err = tx.Commit(); err != nil {
 		return s.engine.fail(op, err)
 	}
-	if done != nil {
-		done(ctx)
+	if len(t.changes) > 0 {
+		s.watch.tell(t.changes)
 	}
+	s.engine.settle(ctx, t.replaces)
 	return nil
 }
 
