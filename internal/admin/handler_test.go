@@ -1,0 +1,527 @@
+package admin_test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
+	"github.com/keybearer/keybearer/internal/custody"
+)
+
+// do sends one raw request to a handler. Headers are pairs.
+func do(h http.Handler, method, target, body string, headers ...string) *http.Response {
+	var b io.Reader
+	if body != "" {
+		b = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, target, b)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+const jsonType = "application/json"
+
+// problem reads a problem answer and checks its form.
+func problem(t *testing.T, res *http.Response) admin.Problem {
+	t.Helper()
+	var p admin.Problem
+	d := json.NewDecoder(res.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		t.Fatalf("status %d: %v", res.StatusCode, err)
+	}
+	info := p.Code.Info()
+	if res.Header.Get("Content-Type") != "application/problem+json" || p.Status != res.StatusCode || info.Code != p.Code || info.Status != p.Status ||
+		p.Title != info.Title || p.Type != "urn:keybearer:problem:"+string(p.Code) || p.Detail == "" || p.RequestID == "" ||
+		res.Header.Get("Keybearer-Request-Id") != p.RequestID || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("ETag") != "" {
+		t.Fatalf("%v %+v", res.Header, p)
+	}
+	return p
+}
+
+func TestPreconditions(t *testing.T) {
+	l := newLab(t)
+	c := l.docs()
+	const path = "/api/v1/scopes/docs/credentials/crm"
+	res := do(l.peers, "GET", path, "")
+	if got, want := res.Header.Get("ETag"), fmt.Sprintf("%q", fmt.Sprint(c.Revision)); got != want || res.StatusCode != 200 {
+		t.Fatalf("ETag %s, want %s", got, want)
+	}
+	for _, tc := range []struct {
+		match []string
+		want  keybearer.Code
+	}{
+		{nil, keybearer.PreconditionRequired},
+		{[]string{"If-Match", ""}, keybearer.PreconditionRequired},
+		{[]string{"If-Match", `"1"`, "If-Match", `"2"`}, keybearer.PreconditionRequired},
+		{[]string{"If-Match", `"1"`}, keybearer.Stale},
+		{[]string{"If-Match", fmt.Sprintf(`W/"%d"`, c.Revision)}, keybearer.Stale},
+		{[]string{"If-Match", fmt.Sprint(c.Revision)}, keybearer.Stale},
+		{[]string{"If-Match", fmt.Sprintf(`"0%d"`, c.Revision)}, keybearer.Stale},
+		{[]string{"If-Match", `"0"`}, keybearer.Stale},
+		{[]string{"If-Match", `""`}, keybearer.Stale},
+		{[]string{"If-Match", `"-1"`}, keybearer.Stale},
+	} {
+		if p := problem(t, do(l.peers, "POST", path+":disable", "", tc.match...)); p.Code != tc.want {
+			t.Errorf("%v: %s, want %s", tc.match, p.Code, tc.want)
+		}
+	}
+	if res := do(l.peers, "POST", path+":disable", "", "If-Match", fmt.Sprintf(`"%d"`, c.Revision)); res.StatusCode != 200 || res.Header.Get("ETag") == fmt.Sprintf(`"%d"`, c.Revision) {
+		t.Fatal(res.Status, res.Header)
+	}
+	// Every route that changes something asks for it.
+	for _, r := range changes {
+		if p := problem(t, do(l.peers, r.method, r.path, r.body, "Content-Type", jsonType)); p.Code != keybearer.PreconditionRequired {
+			t.Errorf("%s %s: %s", r.method, r.path, p.Code)
+		}
+	}
+}
+
+type route struct{ method, path, body string }
+
+// changes are all routes that change a record that is there, with a good body.
+var changes = []route{
+	{"PATCH", "/api/v1/scopes/docs", `{"description":"x"}`},
+	{"POST", "/api/v1/scopes/docs:delete", `{"confirm":"docs","expected_credentials":0}`},
+	{"POST", "/api/v1/scopes/docs/key:generate", ""},
+	{"POST", "/api/v1/scopes/docs/key:rotate", ""},
+	{"POST", "/api/v1/scopes/docs/key:regenerate", `{"confirm":"docs","expected_credentials":0}`},
+	{"PATCH", "/api/v1/scopes/docs/credentials/crm", `{"description":"x"}`},
+	{"DELETE", "/api/v1/scopes/docs/credentials/crm", ""},
+	{"POST", "/api/v1/scopes/docs/credentials/crm:disable", ""},
+	{"POST", "/api/v1/scopes/docs/credentials/crm:enable", ""},
+	{"POST", "/api/v1/scopes/docs/credentials/crm:rollback", ""},
+	{"POST", "/api/v1/scopes/docs/credentials/crm:restore", ""},
+	{"PUT", "/api/v1/scopes/docs/credentials/crm/secret", `{"secret":"x"}`},
+	{"PUT", "/api/v1/scopes/docs/credentials/crm/grants", `{"subject":"user:ada","level":"use"}`},
+	{"DELETE", "/api/v1/scopes/docs/credentials/crm/grants?subject=user:ada", ""},
+	{"POST", "/api/v1/scopes/docs/credentials/crm/destinations", `{"destinations":[{"rule":"a.example.com"}]}`},
+	{"PUT", "/api/v1/scopes/docs/credentials/crm/destinations", `{"destinations":[]}`},
+	{"DELETE", "/api/v1/scopes/docs/credentials/crm/destinations?rule=api.example.com", ""},
+	{"PATCH", "/api/v1/callers/app", `{"description":"x"}`},
+	{"DELETE", "/api/v1/callers/app", ""},
+	{"POST", "/api/v1/callers/app:disable", ""},
+	{"POST", "/api/v1/callers/app:enable", ""},
+	{"PUT", "/api/v1/callers/app/scopes/docs", ""},
+	{"DELETE", "/api/v1/callers/app/scopes/docs", ""},
+	{"DELETE", "/api/v1/callers/app/tokens", ""},
+	{"DELETE", "/api/v1/callers/app/tokens/tok_x", ""},
+	{"PATCH", "/api/v1/operators/ada", `{"description":"x"}`},
+	{"DELETE", "/api/v1/operators/ada", ""},
+	{"POST", "/api/v1/operators/ada:disable", ""},
+	{"POST", "/api/v1/operators/ada:enable", ""},
+	{"DELETE", "/api/v1/operators/ada/tokens", ""},
+	{"DELETE", "/api/v1/operators/ada/tokens/tok_x", ""},
+}
+
+// others are the routes that take a body and change nothing that is there.
+var others = []route{
+	{"POST", "/api/v1/scopes", `{"name":"x"}`},
+	{"POST", "/api/v1/scopes/docs/credentials", `{"name":"x","kind":"bearer","secret":"x"}`},
+	{"POST", "/api/v1/callers", `{"name":"x"}`},
+	{"POST", "/api/v1/callers/app/tokens", `{}`},
+	{"POST", "/api/v1/operators", `{"name":"x"}`},
+	{"POST", "/api/v1/operators/ada/tokens", `{}`},
+	{"POST", "/api/v1/check", `{"credential":"docs/crm","method":"GET","url":"https://api.example.com/","caller":"app"}`},
+}
+
+func TestBodiesAreStrict(t *testing.T) {
+	l := newLab(t)
+	l.docs()
+	for _, r := range slices.Concat(changes, others) {
+		match := []string{"If-Match", "*"}
+		send := func(body, kind string) keybearer.Code {
+			t.Helper()
+			return problem(t, do(l.peers, r.method, r.path, body, append(match, "Content-Type", kind)...)).Code
+		}
+		if r.body == "" {
+			if got := send("{}", jsonType); got != keybearer.Invalid {
+				t.Errorf("%s %s with a body: %s", r.method, r.path, got)
+			}
+			continue
+		}
+		inner, _ := strings.CutSuffix(r.body, "}")
+		extra := inner + `,"canary":1}`
+		if r.body == "{}" {
+			extra = `{"canary":1}`
+		}
+		for name, bad := range map[string]string{
+			"an unknown field": extra, "two values": r.body + r.body, "cut off": inner, "nothing": "", "an array": "[" + r.body + "]", "a string": `"x"`,
+			"trailing text": r.body + "x",
+		} {
+			if got := send(bad, jsonType); got != keybearer.Invalid {
+				t.Errorf("%s %s with %s: %s", r.method, r.path, name, got)
+			}
+		}
+		if got := send(r.body, "text/plain"); got != keybearer.Invalid {
+			t.Errorf("%s %s as text: %s", r.method, r.path, got)
+		}
+		if got := send(inner+`,"description":"`+strings.Repeat("x", 1<<20)+`"}`, jsonType); got != keybearer.Invalid {
+			t.Errorf("%s %s with a megabyte: %s", r.method, r.path, got)
+		}
+	}
+	for _, target := range []string{
+		"/api/v1/scopes?limit=0", "/api/v1/scopes?limit=x", "/api/v1/scopes?limit=1&limit=2", "/api/v1/scopes?nonsense=1", "/api/v1/scopes?deleted=yes",
+		"/api/v1/scopes?q=%zz", "/api/v1/usage?since=yesterday", "/api/v1/usage?credential=x", "/api/v1/audit?follow=1", "/api/v1/audit?scope=a&credential=b/c",
+	} {
+		if p := problem(t, do(l.peers, "GET", target, "")); p.Code != keybearer.Invalid {
+			t.Errorf("%s: %s", target, p.Code)
+		}
+	}
+}
+
+func TestNoSuchOperation(t *testing.T) {
+	l := newLab(t)
+	l.docs()
+	for _, r := range []route{
+		{"GET", "/", ""},
+		{"GET", "/api/v1", ""},
+		{"GET", "/api/v1/", ""},
+		{"GET", "/api/v2/scopes", ""},
+		{"GET", "/api/v1/scopes/", ""},
+		{"GET", "/api/v1//scopes", ""},
+		{"GET", "/api/v1/./scopes", ""},
+		{"GET", "/api/v1/scopes/../callers", ""},
+		{"GET", "/api/v1/scopes/docs%2F..%2Fglobal", ""},
+		{"DELETE", "/api/v1/scopes/docs", ""},
+		{"PUT", "/api/v1/scopes/docs", ""},
+		{"POST", "/api/v1/scopes/docs", ""},
+		{"POST", "/api/v1/scopes/docs:steal", ""},
+		{"POST", "/api/v1/scopes/docs/key:steal", ""},
+		{"GET", "/api/v1/scopes/docs/credentials/crm/secret", ""},
+		{"GET", "/api/v1/callers/app/tokens", ""},
+		{"POST", "/api/v1/scopes/docs/credentials/crm:reveal", ""},
+		{"POST", "/api/v1/callers/app:x", ""},
+		{"OPTIONS", "/api/v1/scopes", ""},
+		{"TRACE", "/api/v1/scopes", ""},
+	} {
+		res := do(l.peers, r.method, r.path, r.body, "If-Match", "*")
+		if p := problem(t, res); p.Code != keybearer.NotFound || res.Header.Get("Location") != "" {
+			t.Errorf("%s %s: %s", r.method, r.path, p.Code)
+		}
+	}
+}
+
+func TestWhoAsks(t *testing.T) {
+	l := newLab(t)
+	l.docs()
+	const path = "/api/v1/scopes"
+	own := uint32(os.Geteuid())
+	for _, tc := range []struct {
+		peer *keybearer.PeerCredentials
+		want int
+	}{{nil, 401}, {&keybearer.PeerCredentials{UID: 0}, 200}, {&keybearer.PeerCredentials{UID: own}, 200}, {&keybearer.PeerCredentials{UID: own + 1}, 401}} {
+		l.peer = tc.peer
+		res := do(l.peers, "GET", path, "")
+		if res.StatusCode != tc.want {
+			t.Errorf("%+v: %d", tc.peer, res.StatusCode)
+		}
+		if tc.want == 401 {
+			if p := problem(t, res); p.Code != keybearer.Unauthenticated || res.Header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+	l.peer = &keybearer.PeerCredentials{UID: own}
+	o, err := l.CreateOperator(t.Context(), admin.NewOperator{Name: "ada", Roles: []string{"instance-admin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := o.Token.Reveal()
+	for _, tc := range []struct {
+		headers []string
+		want    int
+	}{
+		{nil, 401},
+		{[]string{"Authorization", "Bearer " + token}, 200},
+		{[]string{"Authorization", "bearer " + token}, 200},
+		{[]string{"Authorization", token}, 401},
+		{[]string{"Authorization", "Basic " + token}, 401},
+		{[]string{"Authorization", "Bearer  " + token}, 401},
+		{[]string{"Authorization", "Bearer " + token + "x"}, 401},
+		{[]string{"Authorization", "Bearer kbo_"}, 401},
+		{[]string{"Authorization", "Bearer " + token, "Authorization", "Bearer " + token}, 401},
+		{[]string{"Proxy-Authorization", "Bearer " + token}, 401},
+		{[]string{"Cookie", "token=" + token}, 401},
+		{[]string{"Authorization", "Bearer " + token, "Origin", "https://evil.example"}, 403},
+		{[]string{"Authorization", "Bearer " + token, "Origin", "null"}, 403},
+		{[]string{"Authorization", "Bearer " + token, "Origin", "http://example.com"}, 200}, // httptest's own host
+		{[]string{"Authorization", "Bearer " + token, "Sec-Fetch-Site", "cross-site"}, 403},
+		{[]string{"Authorization", "Bearer " + token, "Sec-Fetch-Site", "same-site"}, 403},
+		{[]string{"Authorization", "Bearer " + token, "Sec-Fetch-Site", "same-origin"}, 200},
+		{[]string{"Authorization", "Bearer " + token, "Sec-Fetch-Site", "none"}, 200},
+	} {
+		if res := do(l.tokens, "GET", path, "", tc.headers...); res.StatusCode != tc.want {
+			t.Errorf("%q: %d, want %d", tc.headers, res.StatusCode, tc.want)
+		}
+	}
+	// Nothing at all is answered before it is known who asks, not even that a route does not exist.
+	for _, r := range slices.Concat(changes, others, []route{{"GET", "/nonsense", ""}}) {
+		if res := do(l.tokens, r.method, r.path, r.body, "If-Match", "*", "Content-Type", jsonType); res.StatusCode != 401 {
+			t.Errorf("%s %s: %d", r.method, r.path, res.StatusCode)
+		}
+	}
+}
+
+// What is read has no place for a secret: no type for one, no bytes, no name of one.
+func TestReadModelsHoldNoSecret(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	var walk func(where string, typ reflect.Type)
+	walk = func(where string, typ reflect.Type) {
+		if seen[typ] {
+			return
+		}
+		seen[typ] = true
+		switch {
+		case typ == reflect.TypeFor[time.Time]():
+			return
+		case typ == reflect.TypeFor[keybearer.Secret](), typ == reflect.TypeFor[admin.Plaintext](), typ == reflect.TypeFor[keybearer.TokenHash]():
+			t.Errorf("%s is a %s", where, typ)
+			return
+		case typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.Uint8, typ.Kind() == reflect.Interface, typ.Kind() == reflect.Map:
+			t.Errorf("%s is a %s, which could hold anything", where, typ)
+			return
+		}
+		switch typ.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array:
+			walk(where, typ.Elem())
+		case reflect.Struct:
+			for i := range typ.NumField() {
+				f := typ.Field(i)
+				if name := strings.ToLower(f.Name + " " + f.Tag.Get("json")); strings.Contains(name, "secret") || strings.Contains(name, "share") ||
+					strings.Contains(name, "sealed") || strings.Contains(name, "hash") || strings.Contains(name, "password") || strings.Contains(name, "username") {
+					t.Errorf("%s.%s", where, f.Name)
+				}
+				walk(where+"."+f.Name, f.Type)
+			}
+		}
+	}
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[admin.Page[admin.Scope]](), reflect.TypeFor[admin.Page[admin.Credential]](), reflect.TypeFor[admin.Page[admin.Grant]](),
+		reflect.TypeFor[admin.Page[admin.Destination]](), reflect.TypeFor[admin.Page[admin.Caller]](), reflect.TypeFor[admin.Page[admin.Operator]](),
+		reflect.TypeFor[admin.Regeneration](), reflect.TypeFor[admin.CheckResult](), reflect.TypeFor[admin.UsageReport](), reflect.TypeFor[admin.Problem](),
+		// and what custody gives to whoever shows it
+		reflect.TypeFor[custody.Scope](), reflect.TypeFor[custody.Credential](), reflect.TypeFor[custody.Caller](), reflect.TypeFor[custody.Operator](),
+		reflect.TypeFor[custody.Regeneration](), reflect.TypeFor[custody.Usage](),
+	} {
+		walk(typ.String(), typ)
+	}
+}
+
+// canary is what must not come back, in any form.
+type canary string
+
+func (c canary) in(s string) bool {
+	plain := string(c)
+	for _, form := range []string{
+		plain, base64.StdEncoding.EncodeToString([]byte(plain)), base64.RawURLEncoding.EncodeToString([]byte(plain)),
+		hex.EncodeToString([]byte(plain)), url.QueryEscape(plain), strings.ToUpper(plain),
+	} {
+		if strings.Contains(s, form) {
+			return true
+		}
+	}
+	return false
+}
+
+func text(res *http.Response) string {
+	var b strings.Builder
+	_ = res.Header.Write(&b)
+	body, _ := io.ReadAll(res.Body)
+	return b.String() + string(body)
+}
+
+// No error repeats anything of a request, wherever it stood and however wrong it was.
+func TestErrorsNeverEcho(t *testing.T) {
+	l := newLab(t)
+	l.docs()
+	if _, err := l.CreateCaller(t.Context(), admin.NewCaller{Name: "app", NoToken: true}); err != nil {
+		t.Fatal(err)
+	}
+	const c = canary("kanarienvogel-7f3a")
+	n := 0
+	send := func(method, target, body string, headers ...string) {
+		t.Helper()
+		res := do(l.peers, method, target, body, headers...)
+		if res.StatusCode < 400 {
+			return
+		}
+		n++
+		if out := text(res); c.in(out) {
+			t.Errorf("%s %.100s %.200s %q:\n%s", method, target, body, headers, out)
+		}
+	}
+	for _, r := range slices.Concat(changes, others) {
+		headers := []string{"If-Match", "*", "Content-Type", jsonType}
+		send(r.method, r.path+"/"+string(c), r.body, headers...)
+		send(r.method, r.path+"%2F..%2F"+string(c), r.body, headers...)
+		send(r.method, "/"+string(c)+"/../"+r.path, r.body, headers...)
+		send(r.method, r.path+"?"+string(c)+"=1", r.body, headers...)
+		send(r.method, r.path, string(c), headers...)
+		send(r.method, r.path, `"`+string(c)+`"`, headers...)
+		send(r.method, r.path, r.body+string(c), headers...)
+		send(r.method, r.path, r.body, "If-Match", `"`+string(c)+`"`, "Content-Type", jsonType)
+		send(r.method, r.path, r.body, "If-Match", "*", "Content-Type", string(c))
+		send(r.method, r.path, r.body, append(headers, "Origin", "https://"+string(c))...)
+		for i, segment := range strings.Split(r.path, "/") {
+			if i > 3 {
+				send(r.method, strings.Replace(r.path, segment, string(c), 1), r.body, headers...)
+			}
+		}
+		for _, field := range []string{
+			"name", "description", "kind", "header", "prefix", "username", "secret", "keep_blanks", "destinations", "require_user", "websocket", "expires_at",
+			"confirm", "expected_credentials", "dry_run", "subject", "level", "scopes", "roles", "groups", "overlap_seconds", "credential", "caller", "user", "method", "url", string(c),
+		} {
+			for _, value := range []string{
+				`"` + string(c) + `"`, `"Bearer ` + string(c) + `"`, `"` + string(c) + `\n"`, `["` + string(c) + `"]`, `{"` + string(c) + `":1}`, `{"rule":"` + string(c) + `"}`,
+				`[{"rule":"https://u:` + string(c) + `@h/"}]`, `[{"rule":"h","methods":["` + string(c) + `"]}]`, `[{"rule":"https://h/?` + string(c) + `"}]`, `[{"rule":"*.` + string(c) + `.com:x"}]`,
+				`"https://h/` + string(c) + `#` + string(c) + `"`, `"docs/` + string(c) + `"`, `"user:` + string(c) + ` x"`, `["scope-admin:` + string(c) + `"]`, `12345e` + string(c),
+			} {
+				for _, base := range []string{"{}", r.body} {
+					var fields map[string]json.RawMessage
+					if json.Unmarshal([]byte(base), &fields) != nil {
+						continue
+					}
+					// by hand: the value need not be JSON
+					delete(fields, field)
+					b, _ := json.Marshal(fields)
+					body := strings.TrimSuffix(string(b), "}")
+					if body != "{" {
+						body += ","
+					}
+					send(r.method, r.path, body+`"`+field+`":`+value+"}", headers...)
+				}
+			}
+		}
+	}
+	if n < 10_000 {
+		t.Fatalf("only %d errors", n)
+	}
+	t.Logf("%d errors", n)
+}
+
+// A secret that was given comes back in no answer of any operation, and in no line of the audit log.
+func TestSecretsNeverComeBack(t *testing.T) {
+	l := newLab(t)
+	l.docs()
+	const c = canary("kanarienvogel-7f3a")
+	var all strings.Builder
+	send := func(method, target, body string, want int) {
+		t.Helper()
+		res := do(l.peers, method, target, body, "If-Match", "*", "Content-Type", jsonType)
+		if res.StatusCode != want {
+			t.Fatalf("%s %s: %d %s", method, target, res.StatusCode, text(res))
+		}
+		all.WriteString(text(res))
+	}
+	const one = "/api/v1/scopes/docs/credentials/basic"
+	send("POST", "/api/v1/scopes/docs/credentials", `{"name":"basic","kind":"basic","username":"`+string(c)+`","secret":"`+string(c)+`"}`, 201)
+	send("PUT", one+"/secret", `{"username":"`+string(c)+`","secret":"`+string(c)+`2"}`, 200)
+	send("POST", one+"/destinations", `{"destinations":[{"rule":"h.example.com"}],"username":"`+string(c)+`","secret":"`+string(c)+`"}`, 200)
+	send("PATCH", one, `{"kind":"header","header":"X-Key","secret":"`+string(c)+`"}`, 200)
+	send("POST", one+":rollback", "", 200)
+	for _, path := range []string{one, one + "/grants", one + "/destinations", "/api/v1/scopes/-/credentials", "/api/v1/scopes", "/api/v1/audit", "/api/v1/usage"} {
+		send("GET", path, "", 200)
+	}
+	send("POST", "/api/v1/scopes/docs/key:rotate", "", 200)
+	send("POST", "/api/v1/scopes/docs/key:regenerate", `{"dry_run":true}`, 200)
+	send("DELETE", one, "", 200)
+	send("GET", one, "", 200)
+	if c.in(all.String()) {
+		t.Fatal(all.String())
+	}
+	log, err := os.ReadFile(l.log.Path())
+	if err != nil || len(log) == 0 || c.in(string(log)) {
+		t.Fatalf("%v: %s", err, log)
+	}
+	// Tokens are shown by the operation that makes them, and by no other.
+	issued, err := l.CreateCaller(t.Context(), admin.NewCaller{Name: "app"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/api/v1/callers", "/api/v1/callers/app", "/api/v1/audit"} {
+		if out := text(do(l.peers, "GET", path, "")); canary(issued.Token.Reveal()).in(out) || strings.Contains(out, "hash") {
+			t.Fatal(out)
+		}
+	}
+	if out := fmt.Sprintf("%v %+v %#v %s", issued, issued, issued, issued.Token); canary(issued.Token.Reveal()).in(out) {
+		t.Fatal(out)
+	}
+}
+
+func TestServerSentEvents(t *testing.T) {
+	l := newLab(t)
+	l.docs()
+	res := do(l.peers, "GET", "/api/v1/audit?credential=docs/crm", "", "Accept", "text/event-stream")
+	body, _ := io.ReadAll(res.Body)
+	rest, ok := strings.CutPrefix(string(body), "data: ")
+	if res.Header.Get("Content-Type") != "text/event-stream" || !ok || !strings.HasSuffix(rest, "}\n\n") {
+		t.Fatalf("%v %q", res.Header, body)
+	}
+	var e keybearer.Event
+	if err := json.Unmarshal([]byte(rest), &e); err != nil || e.Action != "credential.create" {
+		t.Fatal(e, err)
+	}
+	res = do(l.peers, "GET", "/api/v1/audit", "")
+	if body, _ = io.ReadAll(res.Body); res.Header.Get("Content-Type") != "application/jsonl" || strings.Count(string(body), "\n") != 4 {
+		t.Fatalf("%v %q", res.Header, body)
+	}
+	bare := admin.New(admin.Config{Custody: l.custody, Authenticate: admin.Peers(func(*http.Request) *keybearer.PeerCredentials { return l.peer })})
+	if p := problem(t, do(bare, "GET", "/api/v1/audit", "")); p.Code != keybearer.AuditUnavailable {
+		t.Fatal(p)
+	}
+}
+
+func TestPanicsAreProblems(t *testing.T) {
+	l := newLab(t)
+	h := admin.New(admin.Config{Custody: l.custody, Authenticate: func(*http.Request) (custody.Actor, error) { panic("kanarienvogel") }})
+	res := do(h, "GET", "/api/v1/scopes", "")
+	if p := problem(t, res); p.Code != keybearer.Internal || p.Status != 500 {
+		t.Fatal(p)
+	}
+}
+
+func TestExpiryOnTheWire(t *testing.T) {
+	at := time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
+	for body, want := range map[string]admin.Expiry{
+		`{}`:                                    {},
+		`{"expires_at":null}`:                   {Set: true},
+		`{"expires_at":"2027-01-31T12:00:00Z"}`: {Set: true, Time: at},
+		`{"expires_at":"2027-01-31T13:00:00+01:00"}`: {Set: true, Time: at},
+	} {
+		var p admin.CredentialPatch
+		if err := json.Unmarshal([]byte(body), &p); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, p.ExpiresAt); diff != "" {
+			t.Errorf("%s: %s", body, diff)
+		}
+		b, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again admin.CredentialPatch
+		if err := json.Unmarshal(b, &again); err != nil || !again.ExpiresAt.Time.Equal(want.Time) || again.ExpiresAt.Set != want.Set {
+			t.Errorf("%s came back as %s", body, b)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package admin_test
+
+import (
+	"context"
+	"iter"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
+	"github.com/keybearer/keybearer/internal/audit"
+	"github.com/keybearer/keybearer/internal/custody"
+	"github.com/keybearer/keybearer/internal/localkeys"
+	"github.com/keybearer/keybearer/internal/sqlstore"
+)
+
+// TestMain keeps the files in memory where it can.
+func TestMain(m *testing.M) {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		_ = os.Setenv("TMPDIR", "/dev/shm")
+	}
+	os.Exit(m.Run())
+}
+
+// lab is the API over the real embedded parts: on a unix socket for peers and on TCP for tokens.
+type lab struct {
+	*admin.Client // through the socket, as the user who runs the tests
+	t             *testing.T
+	custody       *custody.Custody
+	store         *sqlstore.Store
+	log           *audit.Log
+	socket        string
+	peer          *keybearer.PeerCredentials // of whoever comes through the socket
+	peers, tokens http.Handler
+	tcp           *httptest.Server
+}
+
+// trail reads the audit log back.
+type trail struct{ log *audit.Log }
+
+func (a trail) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
+	return audit.Tail(ctx, a.log.Path(), n, keep)
+}
+
+func (a trail) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
+	entries := a.log.Subscribe(ctx, 0, keep)
+	return func(yield func(keybearer.Event) bool) {
+		for e := range entries {
+			if !yield(e.Event) {
+				return
+			}
+		}
+	}
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "kb")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(dir, 0o700))
+	l := &lab{t: t, socket: filepath.Join(dir, "admin.sock"), peer: &keybearer.PeerCredentials{UID: uint32(os.Geteuid())}}
+	var err error
+	l.store, err = sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "kb.db"))
+	must(err)
+	t.Cleanup(func() { _ = l.store.Close() })
+	keyring, err := localkeys.Open(localkeys.Config{Path: filepath.Join(dir, "keyring.key")})
+	must(err)
+	t.Cleanup(func() { _ = keyring.Close() })
+	l.log, err = audit.OpenFile(filepath.Join(dir, "audit.jsonl"), audit.Options{})
+	must(err)
+	t.Cleanup(func() { _ = l.log.Close() })
+	l.custody, err = custody.New(custody.Config{Store: l.store, Keyring: keyring, Auditor: l.log, Ledger: l.store})
+	must(err)
+	t.Cleanup(func() { _ = l.custody.Close() })
+	must(l.custody.Resume(t.Context()))
+
+	cfg := admin.Config{Custody: l.custody, Audit: trail{l.log}}
+	cfg.Authenticate = admin.Peers(func(*http.Request) *keybearer.PeerCredentials { return l.peer })
+	l.peers = admin.New(cfg)
+	cfg.Authenticate = admin.Tokens(l.custody)
+	l.tokens = admin.New(cfg)
+
+	listener, err := net.Listen("unix", l.socket)
+	must(err)
+	unix := &http.Server{Handler: l.peers}
+	go func() { _ = unix.Serve(listener) }()
+	t.Cleanup(func() { _ = unix.Close() })
+	l.tcp = httptest.NewServer(l.tokens)
+	t.Cleanup(l.tcp.Close)
+	l.Client, err = admin.NewClient(admin.ClientConfig{Socket: l.socket})
+	must(err)
+	t.Cleanup(l.Client.Close)
+	return l
+}
+
+// with is a client that presents the token.
+func (l *lab) with(token admin.Plaintext) *admin.Client {
+	l.t.Helper()
+	c, err := admin.NewClient(admin.ClientConfig{Address: l.tcp.URL, Token: token.Secret, Timeout: time.Minute})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(c.Close)
+	return c
+}
+
+// docs makes the scope docs with a key and the credential docs/crm.
+func (l *lab) docs() admin.Credential {
+	l.t.Helper()
+	ctx := l.t.Context()
+	if _, err := l.CreateScope(ctx, admin.NewScope{Name: "docs"}); err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := l.GenerateKey(ctx, "docs"); err != nil {
+		l.t.Fatal(err)
+	}
+	n := admin.NewCredential{Name: "crm", Kind: keybearer.Bearer, Destinations: []admin.Destination{{Rule: "api.example.com"}}}
+	n.Secret = admin.NewPlaintext("s3cret")
+	c, err := l.CreateCredential(ctx, "docs", n)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return c
+}
+
+var crm = keybearer.Ref{Scope: "docs", Name: "crm"}
+
+func wantCode(t *testing.T, err error, want keybearer.Code) {
+	t.Helper()
+	if got := keybearer.CodeOf(err); got != want {
+		t.Fatalf("got code %q (%v), want %q", got, err, want)
+	}
+}
