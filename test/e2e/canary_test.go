@@ -30,8 +30,10 @@ func forms(text string) map[string]string {
 	quoted, _ := json.Marshal(text) // a string: cannot fail
 	m := map[string]string{
 		"raw": text, "hex": hex.EncodeToString([]byte(text)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(text))),
-		"first part": text[5:31], "last part": text[len(text)-26:], // of a canary
 		"query": url.QueryEscape(text), "path": url.PathEscape(text), "JSON": string(quoted[1 : len(quoted)-1]),
+	}
+	if len(text) > 40 {
+		m["beginning"], m["end"] = text[5:25], text[len(text)-20:]
 	}
 	// In base64 a text looks different at each of three places in a longer one, and its ends mix with what is around.
 	for at := range 3 {

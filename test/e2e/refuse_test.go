@@ -129,7 +129,7 @@ func TestRefusals(t *testing.T) {
 	tlsDestination("old.example.com", &tls.Config{
 		Certificates: []tls.Certificate{w.ca.Issue(t, tomorrow, "old.example.com")}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
 	})
-	plain := harness.StartRecorder(t, harness.RecorderOptions{Name: "plain.example.com", Addr: netip.AddrPortFrom(harness.Address(), 443)})
+	plain := harness.StartServer(t, harness.ServerOptions{Name: "plain.example.com", Addr: netip.AddrPortFrom(harness.Address(), 443)})
 	w.dns.Set("plain.example.com", plain.Addr.Addr())
 	for host, addrs := range map[string][]string{
 		"loopback.example.net": {api.Addr.Addr().String()}, "mixed.example.net": {"203.0.114.1", api.Addr.Addr().String()},

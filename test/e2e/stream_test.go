@@ -244,7 +244,7 @@ func TestCancellationReachesTheDestination(t *testing.T) {
 				var body io.Reader
 				if path == "/receive" {
 					r, wr := io.Pipe()
-					defer wr.Close()
+					defer context.AfterFunc(ctx, func() { wr.CloseWithError(ctx.Err()) })() // Go's client waits for it
 					go func() { _, _ = wr.Write(make([]byte, 1<<20)) }() // and then no more
 					body = r
 				}
