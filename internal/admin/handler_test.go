@@ -393,7 +393,7 @@ func TestErrorsNeverEcho(t *testing.T) {
 		} {
 			for _, value := range []string{
 				`"` + string(c) + `"`, `"Bearer ` + string(c) + `"`, `"` + string(c) + `\n"`, `["` + string(c) + `"]`, `{"` + string(c) + `":1}`, `{"rule":"` + string(c) + `"}`,
-				`[{"rule":"https://u:` + string(c) + `@h/"}]`, `[{"rule":"h","methods":["` + string(c) + `"]}]`, `[{"rule":"https://h/?` + string(c) + `"}]`, `[{"rule":"*.` + string(c) + `.com:x"}]`,
+				`[{"rule":"https://u:` + string(c) + `@h/"}]`, `[{"rule":"h","methods":["` + string(c) + `"]}]`, `[{"rule":"https://h/?` + string(c) + `"}]`, `[{"rule":"*.` + string(c) + `.com:x"}]`, `[{"rule":"https://` + string(c) + `.example.com/?x"}]`,
 				`"https://h/` + string(c) + `#` + string(c) + `"`, `"docs/` + string(c) + `"`, `"user:` + string(c) + ` x"`, `["scope-admin:` + string(c) + `"]`, `12345e` + string(c),
 			} {
 				for _, base := range []string{"{}", r.body} {
