@@ -28,6 +28,7 @@ import (
 	"os"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 )
 
 func init() { caddy.RegisterModule(App{}) }
@@ -124,6 +125,13 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Slogger()
 	a.lease = newLease()
+	events, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	if err := events.(*caddyevents.App).On("stopping", departure{a.lease}); err != nil {
+		return err
+	}
 	if err := a.loadGuests(ctx); err != nil {
 		return err
 	}

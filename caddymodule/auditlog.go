@@ -2,24 +2,64 @@ package caddymodule
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"os"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
 	"github.com/keybearer/keybearer/internal/audit"
 )
 
-// auditLog reads the audit file back for the admin API. It implements [admin.AuditLog].
-type auditLog struct{ log *audit.Log }
-
-// Tail returns the last n events that are wanted, oldest first.
-func (a auditLog) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
-	return audit.Tail(ctx, a.log.Path(), n, keep)
+// openFeed keeps the store's ledger of uses equal to the audit log, where both can be had.
+func (c *core) openFeed(a *App) error {
+	log, ok := c.auditor.(*audit.Log)
+	if !ok || c.ledger == nil {
+		return nil
+	}
+	if info, err := os.Stat(log.Path()); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	key := "feed " + guestKey(a.audit) + guestKey(a.store)
+	_, err := take(&c.bundle, key, func() (*audit.Feed, error) { return audit.Follow(context.Background(), log, c.ledger) })
+	if keybearer.CodeOf(err) == keybearer.Conflict {
+		return fmt.Errorf("audit: %s still feeds the ledger of another store: give the new store another audit file, or stop and start", log.Path())
+	}
+	return err
 }
 
-// Subscribe yields events from now on, until ctx ends.
-func (a auditLog) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
-	entries := a.log.Subscribe(ctx, 0, keep)
+// readable is an audit log as the admin API reads it. Whoever follows it is let go when the configuration is leaving.
+type readable struct {
+	log  *audit.Log
+	left <-chan struct{}
+}
+
+// readAudit returns the app's audit log, or nil when it cannot be read back.
+func (a *App) readAudit(c *core) admin.AuditLog {
+	if log, ok := c.auditor.(*audit.Log); ok {
+		return readable{log, a.lease.left}
+	}
+	return nil
+}
+
+// Tail implements [admin.AuditLog].
+func (r readable) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
+	return audit.Tail(ctx, r.log.Path(), n, keep)
+}
+
+// Subscribe implements [admin.AuditLog].
+func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-r.left:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	entries := r.log.Subscribe(ctx, 0, keep)
 	return func(yield func(keybearer.Event) bool) {
+		defer cancel()
 		for e := range entries {
 			if !yield(e.Event) {
 				return

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/admin"
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/dial"
@@ -76,9 +74,9 @@ type core struct {
 	bundle
 	store   keybearer.Store
 	keyring keybearer.Keyring
+	ledger  keybearer.Ledger // nil: the store keeps none
 	auditor keybearer.Auditor
 	custody *custody.Custody
-	admin   http.Handler
 }
 
 func (a *App) coreKey() string {
@@ -102,6 +100,7 @@ func openCore(a *App) (_ *core, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
+	c.ledger, _ = c.store.(keybearer.Ledger)
 	c.keyring, err = take(&c.bundle, guestKey(a.keyring), func() (keybearer.Keyring, error) { return a.keyring.OpenKeyring(ctx, logger) })
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
@@ -110,49 +109,24 @@ func openCore(a *App) (_ *core, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	if err := c.openCustody(ctx, setting(a.KeepPrevious)); err != nil {
+	if err := c.openFeed(a); err != nil {
 		return nil, err
 	}
-	if err := c.openAdmin(ctx); err != nil {
+	if err := c.openCustody(ctx, setting(a.KeepPrevious)); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// openAdmin brings the usage ledger up to date with the audit log, has it follow, and puts the API over custody: the
-// peer's uid decides on the admin socket, a token everywhere else.
-func (c *core) openAdmin(ctx context.Context) error {
-	peers, tokens := admin.Peers(peer), admin.Tokens(c.custody)
-	config := admin.Config{Custody: c.custody, Logger: logs.logger(), Authenticate: func(r *http.Request) (custody.Actor, error) {
-		if peer(r) != nil {
-			return peers(r)
-		}
-		return tokens(r)
-	}}
-	if log, ok := c.auditor.(*audit.Log); ok {
-		config.Audit = auditLog{log}
-		if ledger, ok := c.store.(keybearer.Ledger); ok {
-			feed, err := audit.Follow(ctx, log, ledger)
-			switch {
-			case err == nil:
-				c.add(feed.Close)
-			case keybearer.CodeOf(err) == keybearer.Conflict:
-				logs.logger().Warn("the audit log cannot be read back: no usage is kept", "path", log.Path())
-			default:
-				return fmt.Errorf("usage ledger: %w", err)
-			}
-		}
-	}
-	c.admin = admin.New(config)
-	return nil
-}
-
 // openCustody puts the operations over the three parts, finishes what a crash left, and sweeps from then on.
 func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err error) {
-	ledger, _ := c.store.(keybearer.Ledger)
-	c.custody, err = custody.New(custody.Config{
-		Store: c.store, Keyring: c.keyring, Auditor: c.auditor, Ledger: ledger, Logger: logs.logger(), KeepPrevious: keepPrevious,
-	})
+	cfg := custody.Config{
+		Store: c.store, Keyring: c.keyring, Auditor: c.auditor, Ledger: c.ledger, Logger: logs.logger(), KeepPrevious: keepPrevious,
+	}
+	if log, ok := c.auditor.(*audit.Log); ok {
+		cfg.Tail = readable{log: log}.Tail
+	}
+	c.custody, err = custody.New(cfg)
 	if err != nil {
 		return err
 	}

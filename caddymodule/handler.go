@@ -116,6 +116,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	settle(server)
+	shareListeners(server)
 	server.RegisterConnContext(withPeer)
 	for _, address := range open(server) {
 		ctx.Slogger().Warn("keybearer listens on every interface; add: bind 127.0.0.1", "address", address)

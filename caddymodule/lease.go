@@ -13,10 +13,11 @@ type lease struct {
 	started chan struct{} // closed when Start is over
 	open    atomic.Bool   // Start went well
 	users   sync.RWMutex  // read-held by each request
-	leaving atomic.Bool   // a newer configuration serves; clients are told to come back on new connections
+	leaving atomic.Bool   // another configuration serves, or none will
+	left    chan struct{} // closed when leaving
 }
 
-func newLease() *lease { return &lease{started: make(chan struct{})} }
+func newLease() *lease { return &lease{started: make(chan struct{}), left: make(chan struct{})} }
 
 // start lets requests in, or tells those that wait that there will be nothing.
 func (l *lease) start(ok bool) {
@@ -37,6 +38,13 @@ func (l *lease) take(ctx context.Context) bool {
 }
 
 func (l *lease) release() { l.users.RUnlock() }
+
+// leave says that no new connections will be taken, and that clients are to come back on others.
+func (l *lease) leave() {
+	if !l.leaving.Swap(true) {
+		close(l.left)
+	}
+}
 
 // end waits until nobody uses the parts, and lets nobody in from then on.
 func (l *lease) end() { l.users.Lock() }

@@ -12,15 +12,13 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
 )
 
 // Start opens the parts, or takes those that are open already, and then the admin socket.
 func (a *App) Start() error {
 	err := a.start()
 	a.lease.start(err == nil)
-	if err == nil {
-		succeed(a)
-	}
 	return explain(err)
 }
 
@@ -35,14 +33,17 @@ func (a *App) start() error {
 			return err
 		}
 	}
+	api := admin.Config{Custody: e.core.custody, Audit: a.readAudit(e.core), Logger: logs.logger()}
+	api.Authenticate = admin.Tokens(e.core.custody)
 	for _, h := range a.admins {
-		h.next = e.core.admin
+		h.next = admin.New(api)
 	}
 	if a.AdminSocket != "off" {
-		admin := &served{a, e.core.admin}
-		a.socket, err = openAdminSocket(context.Background(), a.AdminSocket, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_ = admin.ServeHTTP(w, r, nil)
-		}), a.logger)
+		api.Authenticate = admin.Peers(peer)
+		local := &served{a, admin.New(api)}
+		a.socket, err = openAdminSocket(a.AdminSocket, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = local.ServeHTTP(w, r, nil)
+		}), a.lease.left, a.logger)
 		if err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
@@ -59,34 +60,21 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// moving is how long apps have, on a reload, to move to new connections. When Caddy stops the old HTTP server it closes its idle
-// connections at once, and a request that is on its way on one of them is lost.
+// moving is how long clients have, on a reload, to move to the new configuration. When the old HTTP server is stopped then, requests
+// that reach it on connections from before are lost (net/http).
 var moving = 500 * time.Millisecond
 
-// current is the app that started last. Caddy changes configurations one at a time.
-var current *App
+// departure is told when a configuration is about to stop, while the next one serves already.
+type departure struct{ lease *lease }
 
-// succeed makes a the current app, and has the one before tell its clients, answer by answer, to come back on new connections.
-func succeed(a *App) {
-	a.before, current = current, a
-	if a.before != nil {
-		a.before.lease.leaving.Store(true)
+// Handle implements [caddyevents.Handler]. The configuration takes no new connections any more, and has clients told, answer by
+// answer, to come back on others.
+func (d departure) Handle(context.Context, caddy.Event) error {
+	d.lease.leave()
+	if !caddy.Exiting() {
 		time.Sleep(moving)
 	}
-}
-
-// recede undoes succeed when another app of the configuration fails to start, and forgets what is gone.
-func recede(a *App) {
-	switch {
-	case current == a && a.before != nil:
-		current = a.before
-		current.lease.leaving.Store(false)
-	case current == a:
-		current = nil
-	case current != nil && current.before == a:
-		current.before = nil
-	}
-	a.before = nil
+	return nil
 }
 
 // linger is how long an old configuration keeps its parts at least: requests still arrive on connections that were accepted before a
@@ -111,7 +99,6 @@ func (a *App) Cleanup() error {
 	if a.socket != nil {
 		a.socket.close() // where another app failed to start, Stop was not called
 	}
-	recede(a)
 	if len(a.held) > 0 {
 		retired.Go(a.retire)
 	}

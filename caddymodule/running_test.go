@@ -20,7 +20,6 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/admin"
-	"github.com/keybearer/keybearer/internal/custody"
 )
 
 // stand is a running Keybearer inside Caddy, with a destination and a credential for it.
@@ -127,28 +126,34 @@ func (s *stand) admin() *admin.Client {
 	return c
 }
 
-// furnish makes the scope docs with the credential docs/crm and the caller billing.
+// current returns the app that runs.
+func current() *App {
+	app, _ := caddy.ActiveContext().App("keybearer")
+	return app.(*App)
+}
+
+// furnish makes the scope docs with the credential docs/crm and the caller billing, through the admin socket.
 func (s *stand) furnish() {
 	s.t.Helper()
-	ctx, c := s.t.Context(), current.engine.core.custody
-	ask := custody.Ask{Actor: custody.Actor{Subject: "user:uid-0", Roles: []string{keybearer.RoleInstanceAdmin}}}
+	ctx, c := s.t.Context(), s.admin()
 	must := func(err error) {
 		s.t.Helper()
 		if err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	_, err := c.CreateScope(ctx, ask, "docs", "")
+	_, err := c.CreateScope(ctx, admin.NewScope{Name: "docs"})
 	must(err)
-	_, err = c.GenerateKey(ctx, ask, "docs")
+	_, err = c.GenerateKey(ctx, "docs")
 	must(err)
-	_, err = c.CreateCredential(ctx, ask, "docs", custody.NewCredential{Name: "crm", Kind: keybearer.Bearer, Secret: custody.Secret{Value: keybearer.NewSecret(secret)},
-		Rules: []custody.Destination{{Rule: s.destination.URL, Private: true}}})
+	n := admin.NewCredential{Name: "crm", Kind: keybearer.Bearer, Destinations: []admin.Destination{{Rule: s.destination.URL, Private: true}}}
+	n.Secret = admin.NewPlaintext(secret)
+	_, err = c.CreateCredential(ctx, "docs", n)
 	must(err)
-	_, token, err := c.CreateCaller(ctx, ask, custody.NewCaller{Name: "billing", Scopes: []string{"docs"}})
+	issued, err := c.CreateCaller(ctx, admin.NewCaller{Name: "billing", Scopes: []string{"docs"}})
 	must(err)
-	s.token = token.Reveal()
-	_, err = c.SetGrant(ctx, ask, keybearer.Ref{Scope: "docs", Name: "crm"}, keybearer.AppSubject("billing"), keybearer.Use)
+	s.token = issued.Token.Reveal()
+	_, err = c.SetGrant(ctx, keybearer.Ref{Scope: "docs", Name: "crm"}, keybearer.AppSubject("billing"), keybearer.Use)
 	must(err)
 }
 

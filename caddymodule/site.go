@@ -36,17 +36,17 @@ func checkSite(server *caddyhttp.Server, fixed, shared bool) error {
 		return nil
 	}
 	for _, address := range server.Listen {
-		na, err := caddy.ParseNetworkAddress(address)
+		na, err := listenAddress(address)
 		switch {
 		case err != nil:
 			return fmt.Errorf("listener %q: %w", address, err)
 		case na.IsUnixNetwork():
 		case !loopback(na):
 			return fmt.Errorf("a fixed caller needs a listener that only its app can reach, and %s is open to others: "+
-				"add bind unix//run/keybearer/<app>.sock, or bind 127.0.0.1 and shared_host_ok", address)
+				"add bind unix//run/keybearer/<app>.sock, or bind 127.0.0.1 and shared_host_ok", na)
 		case !shared:
 			return fmt.Errorf("every process of this host can connect to %s and act as the fixed caller: "+
-				"use bind unix//run/keybearer/<app>.sock, or accept it with shared_host_ok", address)
+				"use bind unix//run/keybearer/<app>.sock, or accept it with shared_host_ok", na)
 		}
 	}
 	return nil
@@ -67,12 +67,12 @@ func settle(server *caddyhttp.Server) {
 // open returns the addresses that listen on every interface.
 func open(server *caddyhttp.Server) (all []string) {
 	for _, address := range server.Listen {
-		na, err := caddy.ParseNetworkAddress(address)
+		na, err := listenAddress(address)
 		if err != nil || na.IsUnixNetwork() || na.IsFdNetwork() {
 			continue
 		}
 		if ip, err := netip.ParseAddr(na.Host); na.Host == "" || err == nil && ip.IsUnspecified() {
-			all = append(all, address)
+			all = append(all, na.String())
 		}
 	}
 	return all

@@ -32,9 +32,9 @@ func checkSocketPath(path string) error {
 // adminSocket serves the admin API on a unix socket.
 type adminSocket struct{ server *http.Server }
 
-// openAdminSocket listens on the path with mode 0600. Caddy's listeners overlap, so that across a reload the old
-// and the new configuration share the socket. A socket that another process serves is left alone.
-func openAdminSocket(ctx context.Context, path string, handler http.Handler, logger *slog.Logger) (*adminSocket, error) {
+// openAdminSocket listens on the path with mode 0600, until left is closed. Across a reload the old and the new configuration share the
+// socket. One that another process serves is left alone.
+func openAdminSocket(path string, handler http.Handler, left chan struct{}, logger *slog.Logger) (*adminSocket, error) {
 	if err := vacant(path); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func openAdminSocket(ctx context.Context, path string, handler http.Handler, log
 	if err != nil {
 		return nil, err
 	}
-	listener, err := address.Listen(ctx, 0, net.ListenConfig{})
+	listener, err := claimSocket(context.Background(), address, 0, net.ListenConfig{}, left)
 	if err != nil {
 		return nil, fmt.Errorf("%w: set admin_socket to a path that this user may create", err)
 	}
@@ -57,7 +57,7 @@ func openAdminSocket(ctx context.Context, path string, handler http.Handler, log
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}}
 	go func() {
-		if err := s.server.Serve(listener.(net.Listener)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error("admin socket ended", "path", path, "error", err)
 		}
 	}()

@@ -87,7 +87,7 @@ func TestAdminSocket(t *testing.T) {
 			t.Errorf("peer is %+v", p)
 		}
 	})
-	first, err := openAdminSocket(t.Context(), path, hello, logs.logger())
+	first, err := openAdminSocket(path, hello, make(chan struct{}), logs.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestAdminSocket(t *testing.T) {
 	}
 	get()
 	// As on a reload: the second opens before the first closes.
-	second, err := openAdminSocket(t.Context(), path, hello, logs.logger())
+	second, err := openAdminSocket(path, hello, make(chan struct{}), logs.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
