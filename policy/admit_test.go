@@ -75,8 +75,10 @@ func TestAdmit(t *testing.T) {
 		{"two labels", rules(t, "*.example.com"), "GET https://a.api.example.com/", Public, no, "https://a.api.example.com", ""},
 		{"any labels", rules(t, "**.example.com"), "GET https://a.api.example.com/", Public, "", "https://a.api.example.com", "https://**.example.com"},
 		{"public suffix on the way", rules(t, "**.amazonaws.com"), "GET https://b.s3.amazonaws.com/", Public, no, "https://b.s3.amazonaws.com", ""},
+		{"public suffix at the end of the way", rules(t, "**.amazonaws.com"), "GET https://s3.eu-west-1.amazonaws.com/", Public, "", "https://s3.eu-west-1.amazonaws.com", "https://**.amazonaws.com"},
 		{"no public suffix on the way", rules(t, "**.amazonaws.com"), "GET https://sts.eu-west-1.amazonaws.com/", Public, "", "https://sts.eu-west-1.amazonaws.com", "https://**.amazonaws.com"},
 		{"suffix without a dot", rules(t, "**.example.com"), "GET https://evilexample.com/", Public, no, "https://evilexample.com", ""},
+		{"suffix without a dot, below", rules(t, "**.example.com"), "GET https://a.evilexample.com/", Public, no, "https://a.evilexample.com", ""},
 		{"suffix in the middle", rules(t, "**.example.com"), "GET https://a.example.com.evil.net/", Public, no, "https://a.example.com.evil.net", ""},
 		{"subdomain of an exact rule", rules(t, "example.com"), "GET https://api.example.com/", Public, no, "https://api.example.com", ""},
 		{"case and dot are one host", rules(t, "API.example.com."), "GET http://api.EXAMPLE.com./", Public, "", "https://api.example.com", "https://api.example.com"},
@@ -132,6 +134,43 @@ func TestAdmit(t *testing.T) {
 				t.Errorf("%s to %s by %q; want %s to %s by %q", a.Code, a.Destination, rule, c.code, c.goes, c.rule)
 			}
 		})
+	}
+}
+
+// What the parsers never let through does not match either.
+func TestAdmitsHostOfAnotherForm(t *testing.T) {
+	for _, c := range []struct {
+		pattern, host string
+		literal       bool
+	}{
+		{"*.0.0.1", "127.0.0.1", true},
+		{"**.0.0.1", "127.0.0.1", true},
+		{"*.example.com", ".example.com", false},
+		{"**.example.com", "..example.com", false},
+		{"**.example.com", ".a.example.com", false},
+		{"", "", false},
+		{"*.", "a.", false},
+		{"**.", "a.b.", false},
+		{"*", "a", false},
+		{"**", "a", false},
+		{"*.com", "a.b.com", false},
+	} {
+		if admitsHost(c.pattern, c.host, c.literal) {
+			t.Errorf("%q admits %q", c.pattern, c.host)
+		}
+	}
+}
+
+func TestPlainPath(t *testing.T) {
+	for _, path := range []string{"", "/", "/a.b/c%20d", "/.a/./b.", "/%2a%5b%50%01%10%3e", "/a/b/"} {
+		if !plainPath(path) {
+			t.Errorf("%q can be read in two ways", path)
+		}
+	}
+	for _, path := range []string{"/a/..", "/a..b", "/a;b", `/a\b`, "//", "/a//b", "/%2e", "/%2E", "/%2f", "/%2F", "/%5c", "/%5C", "/%25", "/%00", "/%2", "/%"} {
+		if plainPath(path) {
+			t.Errorf("%q is plain", path)
+		}
 	}
 }
 

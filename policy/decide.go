@@ -159,7 +159,7 @@ func levelOf(grants []keybearer.Grant, kind, name string) keybearer.Level {
 	for i := range grants {
 		g := &grants[i]
 		rest, ok := strings.CutPrefix(string(g.Subject), kind)
-		if ok && len(rest) == len(name)+1 && rest[0] == ':' && rest[1:] == name && name != "" && g.Level <= keybearer.Administer {
+		if ok && name != "" && strings.HasPrefix(rest, ":") && rest[1:] == name && g.Level <= keybearer.Administer {
 			level = max(level, g.Level)
 		}
 	}

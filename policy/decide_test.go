@@ -269,7 +269,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestLevelOf(t *testing.T) {
-	grants := []keybearer.Grant{{Subject: "app:a", Level: keybearer.Use}, {Subject: "group:ops", Level: keybearer.Edit}, {Subject: "user:a", Level: keybearer.View}, {Subject: "user:x:y", Level: keybearer.Use}}
+	grants := []keybearer.Grant{{Subject: "app:a", Level: keybearer.Use}, {Subject: "group:ops", Level: keybearer.Edit}, {Subject: "user:a", Level: keybearer.View}, {Subject: "user:x:y", Level: keybearer.Use}, {Subject: "user:", Level: keybearer.Use}, {Subject: ":", Level: keybearer.Use}, {Subject: "app", Level: keybearer.Use}, {Subject: "user.a", Level: keybearer.Administer}}
 	for want, subjects := range map[keybearer.Level][]keybearer.Subject{
 		keybearer.NoLevel: {"app:b", "user:ops", "group:a", "user:", "", ":", "app", "user:x"},
 		keybearer.Use:     {"user:x:y"},

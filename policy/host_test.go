@@ -88,6 +88,13 @@ func TestRefusedHosts(t *testing.T) {
 	}
 }
 
+// Mapping takes time in the square of the length.
+func TestLongHostsAreNotMapped(t *testing.T) {
+	if _, _, why := canonicalHost(strings.Repeat("ü", 1<<20)); !strings.Contains(why, "longer than 253") {
+		t.Errorf("%q", why)
+	}
+}
+
 func FuzzHost(f *testing.F) {
 	for _, hosts := range refusedHosts {
 		for _, h := range hosts {

@@ -53,7 +53,7 @@ var refusedTargets = map[string][]string{
 	"not ASCII":     {"http://h/é", "http://h/?é", "http://h/\xff"},
 	"empty port":    {"http://h:/", "http://h:", "http://[::1]:/"},
 	"odd port":      {"http://h:0/", "http://h:00080/", "http://h:080/", "http://h:65536/", "http://h:99999999999999999999/", "http://h:+80/", "http://h:-1/", "http://h:8o/", "http://h:0x50/", "http://h: 80/", "http://h:80:80/", "http://h:８０/"},
-	"broken escape": {"http://h/%", "http://h/%2", "http://h/%zz", "http://h/%u002e", "http://h/%%30", "http://h/a%"},
+	"broken escape": {"http://h/%", "http://h/%2", "http://h/%zz", "http://h/%2g", "http://h/%g2", "http://h/%u002e", "http://h/%%30", "http://h/a%"},
 	"mapped":        {"http://[::ffff:127.0.0.1]/", "http://[::ffff:a9fe:a9fe]/"},
 }
 

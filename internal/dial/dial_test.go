@@ -177,12 +177,14 @@ func TestConnectJudgesAgain(t *testing.T) {
 		"called public":     {open, Addresses{a.List, policy.Public}, portOf(trap)},
 		"not resolved":      {open, Addresses{a.List, policy.Unresolved}, portOf(trap)},
 		"denied":            {open, Addresses{a.List, policy.Denied}, portOf(trap)},
+		"denied as before":  {shut, Addresses{a.List, policy.Denied}, portOf(trap)},
 		"no addresses":      {open, Addresses{nil, policy.Listed}, portOf(trap)},
 		"zero":              {open, Addresses{}, portOf(trap)},
 		"no port":           {open, a, 0},
 		"mapped and shut":   {shut, Addresses{addrs("::ffff:127.0.0.3"), policy.Listed}, portOf(trap)},
 		"unspecified":       {shut, Addresses{addrs("0.0.0.0"), policy.Public}, portOf(trap)},
-		"first one allowed": {shut, Addresses{addrs("127.0.0.3", "127.0.0.2"), policy.Listed}, portOf(trap)},
+		"second one denied": {shut, Addresses{addrs("127.0.0.2", "127.0.0.3"), policy.Listed}, portOf(trap)},
+		"first one denied":  {shut, Addresses{addrs("127.0.0.3", "127.0.0.2"), policy.Listed}, portOf(trap)},
 	} {
 		conn, err := c.d.Connect(t.Context(), c.a, c.port)
 		if conn != nil || err == nil {
