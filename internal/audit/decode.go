@@ -13,8 +13,12 @@ import (
 // ParseEvent reads one line of the log. Unknown keys are ignored. It keeps no reference to line. It returns
 // [keybearer.Invalid] for a line that is not an event.
 func ParseEvent(line []byte) (keybearer.Event, error) {
-	p := parser{rest: strings.TrimSuffix(string(line), "\n")} // the one allocation: all strings are parts of it
+	return parseLine(string(line)) // the one allocation: all strings are parts of it
+}
+
+func parseLine(line string) (keybearer.Event, error) {
 	var e keybearer.Event
+	p := parser{rest: strings.TrimSuffix(line, "\n")}
 	if p.event(&e) {
 		return e, nil
 	}
@@ -22,9 +26,9 @@ func ParseEvent(line []byte) (keybearer.Event, error) {
 }
 
 // parseAny is apart so that the quick way's event stays on the stack.
-func parseAny(line []byte) (keybearer.Event, error) {
+func parseAny(line string) (keybearer.Event, error) {
 	var e keybearer.Event
-	if err := json.Unmarshal(line, &e); err != nil {
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
 		return keybearer.Event{}, keybearer.NewError(keybearer.Invalid, "the line is not an audit event").Wrap(err)
 	}
 	return e, nil
@@ -127,19 +131,18 @@ func (p *parser) expect(c byte) {
 
 func (p *parser) text() string {
 	p.expect('"')
-	for i := range len(p.rest) {
-		switch c := p.rest[i]; {
-		case c == '"':
-			s := p.rest[:i]
-			p.rest = p.rest[i+1:]
-			return s
-		case c < ' ' || c == '\\':
-			p.bad = true
-			return ""
-		}
+	n := plainPrefix(p.rest)
+	for n < len(p.rest) && p.rest[n] >= utf8.RuneSelf {
+		n++
+		n += plainPrefix(p.rest[n:])
 	}
-	p.bad = true
-	return ""
+	if n == len(p.rest) || p.rest[n] != '"' {
+		p.bad = true
+		return ""
+	}
+	s := p.rest[:n]
+	p.rest = p.rest[n+1:]
+	return s
 }
 
 func (p *parser) texts() []string {

@@ -6,10 +6,9 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +43,7 @@ type Feed struct {
 	uses     []keybearer.UseRecord // not recorded yet
 	unsure   bool                  // RecordUses failed for them, but may have done its work
 	buf      []byte
+	names    names
 
 	// What is open where the lines of this process begin was left open by one that died.
 	first *segment // nil once that place is passed
@@ -53,7 +53,7 @@ type Feed struct {
 // openUse is a use whose outcome has not been seen.
 type openUse struct {
 	mark
-	use keybearer.UseRecord
+	line string // of the intent
 }
 
 // Follow begins to feed the ledger from the log, and brings it up to date before it returns. A ledger without a
@@ -62,7 +62,7 @@ type openUse struct {
 // Close of either ends it. The ledger must stay open until then. It returns [keybearer.AuditUnavailable] when the log
 // cannot be read, [keybearer.Conflict] when the log is not a regular file or has a feed already, and what the ledger returns.
 func Follow(ctx context.Context, l *Log, ledger keybearer.Ledger) (*Feed, error) {
-	f := &Feed{log: l, ledger: ledger, open: make(map[string]openUse)}
+	f := &Feed{log: l, ledger: ledger, open: make(map[string]openUse), names: newNames()}
 	if err := f.attach(); err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (f *Feed) openAgain(m mark, id string, good int64, older []rotated) error {
 			_ = file.Close()
 		}
 	}
-	f.consume(line, m)
+	f.consume(string(line), m)
 	return err
 }
 
@@ -289,7 +289,7 @@ func (f *Feed) record(ctx context.Context) error {
 func (f *Feed) marks() []mark {
 	open := slices.Collect(maps.Values(f.open))
 	if len(open) > maxMarked {
-		slices.SortFunc(open, func(a, b openUse) int { return b.use.At.Compare(a.use.At) })
+		slices.SortFunc(open, func(a, b openUse) int { return strings.Compare(b.line, a.line) }) // by time
 		open = open[:maxMarked]
 	}
 	marks := make([]mark, len(open))
@@ -344,7 +344,7 @@ func (f *Feed) read(limit int64) error {
 			return f.truncated()
 		}
 		if end := bytes.LastIndexByte(f.buf, '\n'); end >= 0 {
-			for line := range bytes.Lines(f.buf[:end+1]) {
+			for line := range strings.Lines(string(f.buf[:end+1])) {
 				f.consume(line, f.at)
 				f.at.offset += int64(len(line))
 			}
@@ -387,25 +387,41 @@ func (f *Feed) truncated() error {
 	return nil
 }
 
-// consume takes in one line.
-func (f *Feed) consume(line []byte, at mark) {
-	e, err := ParseEvent(line)
-	if err != nil || e.CredentialID == "" {
+// consume takes in one line. It keeps nothing of it, but copies.
+func (f *Feed) consume(line string, at mark) {
+	if _, ok := intentID(line); ok {
+		line = strings.Clone(line)
+		id, _ := intentID(line)
+		f.open[id] = openUse{at, line} // most are forgotten soon: it is read only when it has to be
 		return
 	}
-	use := keybearer.UseRecord{
-		CredentialID: e.CredentialID, Caller: e.Caller, User: e.ActingUser, Host: e.Host,
-		Status: e.DestinationStatus, Code: e.Code, Refused: e.Kind == keybearer.RefusalEvent, At: e.Time,
-	}
-	if e.Host != "" && e.Port != 0 {
-		use.Host = net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
-	}
+	e, err := parseLine(line)
 	switch {
-	case e.Kind == keybearer.UseEvent && e.Phase == keybearer.Intent:
-		f.open[e.ID] = openUse{at, use}
+	case err != nil || e.CredentialID == "":
+	case e.Kind == keybearer.UseEvent && e.Phase == keybearer.Intent: // written by somebody else
+		f.open[strings.Clone(e.ID)] = openUse{at, strings.Clone(line)}
 	case (e.Kind == keybearer.UseEvent || e.Kind == keybearer.RefusalEvent) && e.Phase == keybearer.Outcome:
 		delete(f.open, e.ID)
-		f.uses = append(f.uses, use)
+		f.uses = append(f.uses, f.useOf(&e))
+	}
+}
+
+// intentID returns the request id of a line in which AppendEvent wrote the intent of a use.
+func intentID(line string) (id string, ok bool) {
+	const before, after = len(`{"time":"2026-01-02T15:04:05.000000Z`), `","phase":"intent","event":"use"`
+	if len(line) < before {
+		return "", false
+	}
+	rest, ok := strings.CutPrefix(line[before:], `","id":"`)
+	n := plainPrefix(rest)
+	return rest[:n], ok && strings.HasPrefix(rest[n:], after)
+}
+
+func (f *Feed) useOf(e *keybearer.Event) keybearer.UseRecord {
+	return keybearer.UseRecord{
+		CredentialID: f.names.copyOf(e.CredentialID), Caller: f.names.copyOf(e.Caller), User: f.names.copyOf(e.ActingUser),
+		Host: f.names.address(e.Host, e.Port), Status: e.DestinationStatus, Code: keybearer.Code(f.names.copyOf(string(e.Code))),
+		Refused: e.Kind == keybearer.RefusalEvent, At: e.Time,
 	}
 }
 
@@ -413,8 +429,10 @@ func (f *Feed) consume(line []byte, at mark) {
 func (f *Feed) settle() {
 	from := len(f.uses)
 	for _, o := range f.open {
-		o.use.Code = keybearer.Internal
-		f.uses = append(f.uses, o.use)
+		if e, err := parseLine(o.line); err == nil && e.CredentialID != "" {
+			e.Code = keybearer.Internal
+			f.uses = append(f.uses, f.useOf(&e))
+		}
 	}
 	slices.SortFunc(f.uses[from:], func(a, b keybearer.UseRecord) int { return a.At.Compare(b.At) })
 	clear(f.open)

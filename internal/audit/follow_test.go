@@ -338,3 +338,29 @@ func TestFollowExactlyOnce(t *testing.T) {
 		}
 	})
 }
+
+// What the ledger costs for each line of the log, beside what it costs in the ledger.
+func BenchmarkFeed(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "audit.jsonl")
+	var lines []byte
+	const uses = 10_000
+	for range uses {
+		e := event(keybearer.NewID(keybearer.IDRequest))
+		lines = append(AppendEvent(lines, e), '\n')
+		e.Phase, e.DestinationStatus = keybearer.Outcome, 200
+		lines = append(AppendEvent(lines, e), '\n')
+	}
+	if err := os.WriteFile(path, lines, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	l := openLog(b, path, Options{})
+	defer l.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		f := follow(b, l, &memoryLedger{})
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/uses/2, "ns/line")
+}
