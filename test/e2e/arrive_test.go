@@ -156,8 +156,8 @@ func (w *world) checkResult(t *testing.T, j *job, r result) {
 func (w *world) checkArrival(t *testing.T, j *job, host string, a *harness.Arrival) {
 	t.Helper()
 	target := j.target
-	if strings.HasSuffix(target, "?") && (j.client == "python" || j.client == "node") {
-		target, a.Target = strings.TrimSuffix(target, "?"), strings.TrimSuffix(a.Target, "?") // the client may drop it
+	if j.client != "go" { // the others write an URL without the "?" of an empty query, in some modes
+		target, a.Target = strings.TrimSuffix(target, "?"), strings.TrimSuffix(a.Target, "?")
 	}
 	if host != j.host || a.Method != j.Method || a.Target != target || a.Host != j.host {
 		t.Errorf("%s, %s: request %s %s %s%s arrived at %s as %s %s for %s", j.client, j.mode, j.ID, j.Method, j.host, j.target, host, a.Method, a.Target, a.Host)
