@@ -61,8 +61,8 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) ([]keybear
 	// The whole of the commit that holds the last change within the limit: otherwise a follower that goes on behind
 	// its sequence number would miss the rest of it.
 	const text = `SELECT seq, kind, id, scope_id FROM changes WHERE seq > ?
-		AND seq <= COALESCE((SELECT seq FROM changes WHERE seq > ? ORDER BY number LIMIT 1 OFFSET ?), (SELECT seq FROM instance))
-		ORDER BY number`
+		AND seq <= COALESCE((SELECT seq FROM changes WHERE seq > ? ORDER BY seq, number LIMIT 1 OFFSET ?), (SELECT seq FROM instance))
+		ORDER BY seq, number`
 	var changes []keybearer.Change
 	err := s.reads.each(ctx, text, []any{int64(after), int64(after), max(limit, 1) - 1}, func(rows *sql.Rows) error {
 		var seq int64

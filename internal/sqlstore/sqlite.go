@@ -104,11 +104,11 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 	const op = "open the store"
 	var version int
 	if err := e.writes.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return e.fail(op, err)
+		return e.explain(op, e.path, err)
 	}
 	files, err := migrations.ReadDir("schema")
 	if err != nil {
-		return e.fail(op, err)
+		return e.explain(op, e.path, err)
 	}
 	if version > len(files) {
 		return keybearer.NewError(keybearer.StoreUnavailable, e.path+" was written by a newer version of Keybearer").
@@ -117,18 +117,18 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 	for version < len(files) {
 		text, err := migrations.ReadFile("schema/" + files[version].Name())
 		if err != nil {
-			return e.fail(op, err)
+			return e.explain(op, e.path, err)
 		}
 		version++
 		if err := e.migrate(ctx, string(text), version); err != nil {
-			return e.fail(op, err)
+			return e.explain(op, e.path, err)
 		}
 	}
 	e.settle(ctx, true)
 	// Open one reader now, so that what hinders reading is told here.
 	var seq int64
 	if err := e.reads.QueryRowContext(ctx, "SELECT seq FROM instance").Scan(&seq); err != nil {
-		return e.fail(op, err)
+		return e.explain(op, e.path, err)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func unusable(path string, err error) *keybearer.Error {
 	e := &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "open the store", Err: err}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		e.Detail, e.Hint = path+" may not be read and written by this user", "run as its owner, or give it to this user: chown "+path
+		e.Detail, e.Hint = path+" may not be read and written by this user", "make this user its owner, with mode 600 for a file and 700 for a directory"
 	case errors.Is(err, syscall.EROFS):
 		e.Detail, e.Hint = path+" is on a read-only file system", "mount it for writing, or name a file elsewhere"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
@@ -36,16 +36,20 @@ func unusable(path string, err error) *keybearer.Error {
 	return e
 }
 
-// fail names the file without its directory: the answer may reach somebody whom the directory does not concern. The cause, which is for the
-// log, has the whole path.
+// fail names the file without its directory: the answer may reach somebody whom that does not concern. The cause,
+// which is for the server's log, has the whole path.
 func (e *sqliteEngine) fail(op string, err error) error {
+	return e.explain(op, filepath.Base(e.path), err)
+}
+
+// explain says what went wrong with the file, and how to mend it.
+func (e *sqliteEngine) explain(op, file string, err error) error {
 	if k, ok := errors.AsType[*keybearer.Error](err); ok {
 		if k.Op == "" {
 			k.Op = op
 		}
 		return k
 	}
-	file := filepath.Base(e.path)
 	out := &keybearer.Error{Code: keybearer.StoreUnavailable, Op: op, Err: fmt.Errorf("%s: %w", e.path, err)}
 	if _, ok := errors.AsType[errUnreadable](err); ok {
 		out.Detail, out.Hint = file+" holds a record that cannot be read", restore

@@ -44,6 +44,10 @@ func place(path string) (string, error) {
 // inspect looks at the file before SQLite touches it, and makes an empty one when there is none. fresh says that it
 // is empty.
 func inspect(path string) (fresh bool, err error) {
+	if size(path) == 0 && size(path+walSuffix) > 0 {
+		return false, keybearer.NewError(keybearer.StoreUnavailable, fmt.Sprintf("%s is missing or empty, but %s is not", path, path+walSuffix)).
+			WithHint("put back the database that belongs to the log, or restore a backup and remove the log")
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return false, unusable(path, err)
@@ -61,10 +65,6 @@ func inspect(path string) (fresh bool, err error) {
 			fmt.Sprintf("%s has mode %04o: others than its owner may read or write it", path, mode.Perm())).
 			WithHint("chmod 600 " + path)
 	case info.Size() == 0:
-		if log, err := os.Stat(path + walSuffix); err == nil && log.Size() > 0 {
-			return false, keybearer.NewError(keybearer.StoreUnavailable, fmt.Sprintf("%s is empty, but %s is not", path, path+walSuffix)).
-				WithHint("put back the database that belongs to the log, or restore a backup and remove the log")
-		}
 		return true, syncDirectory(filepath.Dir(path))
 	}
 	// The first 100 bytes: https://www.sqlite.org/fileformat2.html, section 1.3.
@@ -81,6 +81,15 @@ func inspect(path string) (fresh bool, err error) {
 			WithHint("name another file; this one was left as it is")
 	}
 	return false, nil
+}
+
+// size returns the size of a file in bytes, 0 when there is none.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // syncDirectory makes a new name in a directory survive a crash of the machine.

@@ -20,11 +20,8 @@ const (
 // settle is called after every transaction. When content was overwritten or deleted for good, or the log has grown long, it leaves
 // the database file clean and the log empty.
 func (e *sqliteEngine) settle(ctx context.Context, replaced bool) {
-	if !replaced && !e.lingering {
-		log, err := os.Stat(e.path + walSuffix)
-		if err != nil || log.Size() < logLimit {
-			return
-		}
+	if !replaced && !e.lingering && size(e.path+walSuffix) < logLimit {
+		return
 	}
 	e.lingering = e.scrub(ctx) != nil
 }
