@@ -44,6 +44,7 @@ func New(cfg Config) http.Handler {
 	h.route("POST /api/v1/check", check)
 	h.route("GET /api/v1/usage", usage)
 	h.route("GET /api/v1/audit", h.auditLog)
+	h.route("GET /api/v1/status", status)
 	h.other = h.serve(noOperation)
 	h.mux.Handle("/", h.other)
 	return h

@@ -59,6 +59,8 @@ const (
 
 	UsageShow Action = "usage.show"
 	AuditRead Action = "audit.read"
+
+	StatusShow Action = "status.show"
 )
 
 // role is what an action needs of an operator.
@@ -132,6 +134,8 @@ var needs = map[Action]need{
 
 	UsageShow: {role: instanceAdmin, reads: true}, // of one credential: as CredentialShow
 	AuditRead: {role: scopeAdmin, reads: true},    // scope admins: their scopes' events
+
+	StatusShow: {role: instanceAdmin, reads: true},
 }
 
 // needOf looks the action up. An unknown one takes more than anybody has.

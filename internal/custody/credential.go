@@ -130,6 +130,7 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 		q.Subject = own[0] // the store can leave out what has no grant for it
 	}
 	var found []*keybearer.Credential
+	scopeOf := c.scopesOnce(ctx)
 	for range maxScan {
 		q.Limit = limit - len(found)
 		page, err := c.store.Credentials(ctx, q)
@@ -137,8 +138,8 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 			return out, keybearer.AsError(err)
 		}
 		for _, cred := range page.Items {
-			on := target{scope: &keybearer.Scope{ID: cred.ScopeID}, credential: cred}
-			if on.scope, err = c.liveScope(ctx, cred.ScopeID); err != nil {
+			on := target{credential: cred}
+			if on.scope, err = scopeOf(cred.ScopeID); err != nil {
 				return out, err
 			}
 			if on.scope == nil || !a.sees(on) || subject != "" && !a.listsGrants(on) && !slices.Contains(a.subjects(), subject) {
@@ -166,14 +167,32 @@ func (c *Custody) viewCredentials(ctx context.Context, a *Actor, creds []*keybea
 	if err != nil {
 		return nil, err
 	}
+	scopeOf := c.scopesOnce(ctx)
 	for _, cred := range creds {
-		s, err := c.store.Scope(ctx, cred.ScopeID)
+		s, err := scopeOf(cred.ScopeID)
 		if err != nil {
-			return nil, keybearer.AsError(err)
+			return nil, err
 		}
-		out = append(out, c.view(a, target{scope: s, credential: cred}, usage))
+		if s != nil {
+			out = append(out, c.view(a, target{scope: s, credential: cred}, usage))
+		}
 	}
 	return out, nil
+}
+
+// scopesOnce is liveScope by id for the time of one listing, which asks the store for each scope once.
+func (c *Custody) scopesOnce(ctx context.Context) func(id string) (*keybearer.Scope, error) {
+	known := map[string]*keybearer.Scope{}
+	return func(id string) (*keybearer.Scope, error) {
+		if s, ok := known[id]; ok {
+			return s, nil
+		}
+		s, err := c.liveScope(ctx, id)
+		if err == nil {
+			known[id] = s
+		}
+		return s, err
+	}
 }
 
 func clampLimit(n int) int {

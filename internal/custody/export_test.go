@@ -2,9 +2,9 @@ package custody
 
 import "time"
 
-// Hurry makes long operations try again at once, and take small steps.
-func (c *Custody) Hurry() {
-	c.works.firstRetry, c.works.lastRetry, c.works.page = time.Millisecond, time.Millisecond, 2
+// Hurry makes long operations try again at once, in steps of so many credentials.
+func (c *Custody) Hurry(page int) {
+	c.works.firstRetry, c.works.lastRetry, c.works.page = time.Millisecond, time.Millisecond, page
 }
 
 // Needs are the actions of the table of permissions.

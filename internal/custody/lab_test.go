@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // lab is custody over the real embedded parts, in files that survive a reopen.
 type lab struct {
 	*custody.Custody
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	clock   *clock
 	cfg     custody.Config // as opened last
@@ -59,7 +59,8 @@ var root = custody.Actor{Subject: "user:uid-0", Roles: []string{keybearer.RoleIn
 
 func by(a custody.Actor) custody.Ask { return custody.Ask{Actor: a} }
 
-func newLab(t *testing.T, change ...func(*custody.Config)) *lab {
+func newLab(t testing.TB, change ...func(*custody.Config)) *lab {
+	t.Helper()
 	l := &lab{t: t, dir: filepath.Join(t.TempDir(), "kb"), clock: &clock{now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)}}
 	if err := os.Mkdir(l.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -104,7 +105,7 @@ func (l *lab) another() *custody.Custody {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c.Hurry()
+	c.Hurry(2)
 	return c
 }
 
@@ -214,6 +215,13 @@ func (l *lab) secretOf(r keybearer.Ref) string {
 		l.t.Fatalf("%s does not open: %v", r, err)
 	}
 	return b.Secret.Reveal()
+}
+
+// benchLab is a lab whose steps are as large as in earnest.
+func benchLab(b *testing.B) *lab {
+	l := newLab(b)
+	l.Hurry(200)
+	return l
 }
 
 func wantCode(t *testing.T, err error, want keybearer.Code) {
