@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +43,7 @@ type Feed struct {
 	unsure   bool                  // RecordUses failed for them, but may have done its work
 	buf      []byte
 	names    names
+	err      error // of the last round in the background
 
 	// What is open where the lines of this process begin was left open by one that died.
 	first *segment // nil once that place is passed
@@ -93,6 +93,13 @@ func (f *Feed) Flush(ctx context.Context) error {
 	return f.catchUp(ctx)
 }
 
+// Err returns why the ledger fell behind the log; nil when it did not, as far as was seen at the last round.
+func (f *Feed) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
 // Close records what is in the file and lets go of the ledger. Only the first call does anything.
 func (f *Feed) Close() error {
 	l := f.log
@@ -120,8 +127,11 @@ func (f *Feed) run(ctx context.Context) {
 			return
 		case <-tick.C:
 			round, cancel := context.WithTimeout(ctx, feedTimeout)
-			_ = f.catchUp(round) // tried again at the next tick; until then the checkpoint stays
+			err := f.catchUp(round) // tried again at the next tick; until then the checkpoint stays
 			cancel()
+			f.mu.Lock()
+			f.err = err
+			f.mu.Unlock()
 		}
 	}
 }
@@ -159,83 +169,6 @@ func (f *Feed) detach() {
 		s = next
 	}
 	f.segment = nil
-}
-
-// start finds the place of the ledger's checkpoint, and the intents that were open there.
-func (f *Feed) start(ctx context.Context) error {
-	checkpoint, err := f.ledger.Checkpoint(ctx)
-	if err != nil {
-		return err
-	}
-	current := f.segment
-	good := current.good.Load()
-	id := current.identity()
-	older, err := findRotated(f.log.path, id)
-	if err != nil {
-		return unavailable(err)
-	}
-	at, open := parsePosition(checkpoint)
-	for _, m := range open {
-		if err := f.openAgain(m, id, good, older); err != nil {
-			return unavailable(err)
-		}
-	}
-	f.recorded, f.passed = at, at
-	switch i := slices.IndexFunc(older, func(r rotated) bool { return r.id == at.file }); {
-	case checkpoint == keybearer.Checkpoint{}: // read all that there is
-	case at.file == id:
-		f.at = mark{id, min(at.offset, good)} // the end of the file may have been lost with the power
-		older = nil
-	case i >= 0:
-		older = older[i:]
-		f.at = mark{at.file, min(at.offset, older[0].size)}
-	default:
-		older = nil
-	}
-	for _, r := range slices.Backward(older) {
-		if err := f.prepend(r); err != nil {
-			return unavailable(err)
-		}
-	}
-	first := f.first.identity()
-	for f.first = f.segment; f.first != nil && f.first.identity() != first; {
-		f.first = f.first.next.Load()
-	}
-	if f.first == f.segment && f.at.offset > f.born {
-		f.first = nil
-	}
-	return nil
-}
-
-// prepend makes a rotated file the one to read before the others.
-func (f *Feed) prepend(r rotated) error {
-	file, err := os.Open(r.path)
-	if err != nil {
-		return err
-	}
-	s := &segment{path: r.path, file: file, regular: true, id: r.id}
-	s.refs.Store(1)
-	s.good.Store(r.size)
-	s.next.Store(f.segment)
-	f.segment = s
-	return nil
-}
-
-// openAgain reads the intent at m. What cannot be found any more is left out.
-func (f *Feed) openAgain(m mark, id string, good int64, older []rotated) error {
-	var line []byte
-	var err error
-	if m.file == id {
-		line, err = lineAt(f.segment.file, m.offset, good)
-	} else if i := slices.IndexFunc(older, func(r rotated) bool { return r.id == m.file }); i >= 0 {
-		var file *os.File
-		if file, err = os.Open(older[i].path); err == nil {
-			line, err = lineAt(file, m.offset, older[i].size)
-			_ = file.Close()
-		}
-	}
-	f.consume(string(line), m)
-	return err
 }
 
 // catchUp reads and records all that is in the file.

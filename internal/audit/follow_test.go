@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -181,24 +182,46 @@ func TestFollow(t *testing.T) {
 
 // The feed works by itself, within about a second.
 func TestFollowInTheBackground(t *testing.T) {
-	recorded := make(chan int, 10)
+	told := make(chan int, 10)
 	l := openLog(t, filepath.Join(t.TempDir(), "audit.jsonl"), Options{})
 	defer l.Close()
-	follow(t, l, &tellingLedger{recorded: recorded})
+	ledger := &tellingLedger{told: told, asked: make(chan struct{}, 10)}
+	f := follow(t, l, ledger)
+	<-ledger.asked // where to begin
+	ledger.fail(false, true) // it does its work, and says that it did not
 	l.Post(refusal("a", time.Now()))
-	for n := 0; n == 0; {
-		n = <-recorded
+	if n := <-told; n != 1 {
+		t.Errorf("%d uses recorded, want 1", n)
+	}
+	for f.Err() == nil { // set soon after
+		runtime.Gosched()
+	}
+	ledger.fail(false, false)
+	<-ledger.asked // at the next round, whether anything is left to do
+	for f.Err() != nil {
+		runtime.Gosched()
+	}
+	if got := ledger.recorded(); len(got) != 1 || len(told) != 0 {
+		t.Errorf("recorded %v, and %d times more", got, len(told))
 	}
 }
 
+// tellingLedger tells how many uses each call brings, and when it was asked for the checkpoint.
 type tellingLedger struct {
 	memoryLedger
-	recorded chan int
+	told  chan int
+	asked chan struct{}
+}
+
+func (l *tellingLedger) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
+	defer func() { l.asked <- struct{}{} }()
+	return l.memoryLedger.Checkpoint(ctx)
 }
 
 func (l *tellingLedger) RecordUses(ctx context.Context, uses []keybearer.UseRecord, c keybearer.Checkpoint) error {
-	l.recorded <- len(uses)
-	return l.memoryLedger.RecordUses(ctx, uses, c)
+	err := l.memoryLedger.RecordUses(ctx, uses, c)
+	l.told <- len(uses)
+	return err
 }
 
 // Whatever happens in whatever order (uses, refusals, rotation in three ways, failures of the ledger before and after its
