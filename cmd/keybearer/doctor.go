@@ -125,9 +125,30 @@ func (d *doctor) run(ctx context.Context) {
 		return
 	}
 	d.ok("server", "answers at %s", cfg.Socket+cfg.Address)
+	d.parts(ctx, client)
 	d.scopes(scopes)
 	d.credentials(ctx, client)
 	d.callers(ctx, client)
+}
+
+// parts asks the server whether what it rests on works. Only instance admins are told.
+func (d *doctor) parts(ctx context.Context, client *admin.Client) {
+	status, err := client.Status(ctx)
+	switch {
+	case keybearer.CodeOf(err) == keybearer.Forbidden:
+		d.warn("parts", "ask an instance admin, or use the admin socket", "store, keyring and audit log are shown to instance admins only")
+		return
+	case err != nil:
+		d.fail("parts", err)
+		return
+	}
+	for _, p := range status.Parts {
+		if p.Code == "" {
+			d.ok(p.Part, "works")
+		} else {
+			d.fail(p.Part, &keybearer.Error{Code: p.Code, Detail: p.Detail, Hint: p.Hint})
+		}
+	}
 }
 
 // home looks at the directory that keeps everything, and at the files in it.
