@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"fmt"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -36,11 +38,16 @@ func (h *AdminHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision joins the app.
 func (h *AdminHandler) Provision(ctx caddy.Context) error {
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && len(server.TLSConnPolicies) == 0 {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return fmt.Errorf("keybearer_admin works only as a handler of an HTTP server")
+	}
+	if len(server.TLSConnPolicies) == 0 {
 		for _, address := range open(server) {
 			ctx.Slogger().Warn("keybearer_admin listens on every interface without TLS; add: bind 127.0.0.1", "address", address)
 		}
 	}
+	shareListeners(server)
 	app, err := ctx.App("keybearer")
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // lease lets requests use the parts of an app between its start and the end of its last request. Caddy starts apps in any
@@ -15,6 +16,7 @@ type lease struct {
 	users   sync.RWMutex  // read-held by each request
 	leaving atomic.Bool   // another configuration serves, or none will
 	left    chan struct{} // closed when leaving
+	last    atomic.Int64  // when the leaving began or a request came after it, in Unix nanoseconds
 }
 
 func newLease() *lease { return &lease{started: make(chan struct{}), left: make(chan struct{})} }
@@ -34,13 +36,20 @@ func (l *lease) take(ctx context.Context) bool {
 			return false
 		}
 	}
+	if l.leaving.Load() {
+		l.last.Store(time.Now().UnixNano())
+	}
 	return l.open.Load() && l.users.TryRLock()
 }
+
+// lastTaken returns when the last request came since leaving.
+func (l *lease) lastTaken() time.Time { return time.Unix(0, l.last.Load()) }
 
 func (l *lease) release() { l.users.RUnlock() }
 
 // leave says that no new connections will be taken, and that clients are to come back on others.
 func (l *lease) leave() {
+	l.last.Store(time.Now().UnixNano())
 	if !l.leaving.Swap(true) {
 		close(l.left)
 	}

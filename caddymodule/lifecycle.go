@@ -60,8 +60,8 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// moving is how long clients have, on a reload, to move to the new configuration. When the old HTTP server is stopped then, requests
-// that reach it on connections from before are lost (net/http).
+// On a reload clients move to the new configuration before the old HTTP server is stopped: requests that reach that one then, on connections
+// from before, are lost (net/http). It is stopped when none has come for so long, or after ten times that.
 var moving = 500 * time.Millisecond
 
 // departure is told when a configuration is about to stop, while the next one serves already.
@@ -71,8 +71,15 @@ type departure struct{ lease *lease }
 // answer, to come back on others.
 func (d departure) Handle(context.Context, caddy.Event) error {
 	d.lease.leave()
-	if !caddy.Exiting() {
-		time.Sleep(moving)
+	if caddy.Exiting() {
+		return nil
+	}
+	for end := time.Now().Add(10 * moving); time.Now().Before(end); {
+		wait := time.Until(d.lease.lastTaken().Add(moving))
+		if wait <= 0 {
+			break
+		}
+		time.Sleep(wait)
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	tcp := fmt.Sprintf("http://:%d {\n bind 127.0.0.1\n keybearer\n}\n", port)
 	s.mustLoad(basics, site+tcp)
 	s.furnish()
-	linger, moving = time.Second, 100*time.Millisecond
+	linger, moving = time.Second, 250*time.Millisecond
 	defer func() { linger, moving = 0, 10*time.Millisecond }()
 
 	var sent atomic.Int64
@@ -143,7 +143,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for i := range 10 {
+	for i := range 6 {
 		options := basics
 		if i%2 == 0 {
 			options += more
@@ -156,7 +156,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	for _, r := range s.taken() {
 		seen[r.Form.Get("body")]++
 	}
-	t.Logf("%d requests over 10 reloads", sent.Load())
+	t.Logf("%d requests over 6 reloads", sent.Load())
 	for i := range sent.Load() {
 		if n := seen[fmt.Sprint(i+1)]; n != 1 {
 			t.Errorf("request %d arrived %d times", i+1, n)
