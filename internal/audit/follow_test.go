@@ -187,7 +187,7 @@ func TestFollowInTheBackground(t *testing.T) {
 	defer l.Close()
 	ledger := &tellingLedger{told: told, asked: make(chan struct{}, 10)}
 	f := follow(t, l, ledger)
-	<-ledger.asked // where to begin
+	<-ledger.asked           // where to begin
 	ledger.fail(false, true) // it does its work, and says that it did not
 	l.Post(refusal("a", time.Now()))
 	if n := <-told; n != 1 {
