@@ -46,8 +46,11 @@ them as one line once the outcome is there.`,
 					}
 				}
 			})
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return nil
+			case err == nil && q.Follow:
+				return keybearer.NewError(keybearer.ServerUnreachable, "the server ended").WithHint("run it again when it is back")
 			}
 			return err
 		}),

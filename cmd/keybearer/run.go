@@ -59,7 +59,7 @@ func (c *cli) serve(config, adapter, pidfile string) error {
 	_, _ = memlimit.Set(memlimit.WithLogger(slog.New(slog.DiscardHandler)),
 		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)))
 
-	text, source, adapter, err := loadConfig(config, adapter)
+	text, source, used, err := loadConfig(config, adapter)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (c *cli) serve(config, adapter, pidfile string) error {
 			return fmt.Errorf("the process id cannot be written: %w", err)
 		}
 	}
-	caddy.SetLastConfig(source, adapter, func(string, string) error {
+	caddy.SetLastConfig(source, used, func(string, string) error {
 		text, _, _, err := loadConfig(config, adapter)
 		if err != nil {
 			return err

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -77,83 +75,73 @@ func (c *cli) secretText(file string) (string, error) {
 // chomp takes one newline off the end.
 func chomp(s string) string { return strings.TrimSuffix(strings.TrimSuffix(s, "\n"), "\r") }
 
+// longestTyped is as much as the terminal code takes in one line; it drops the rest without a word.
+const longestTyped = 4095
+
 func (c *cli) askSecret(kind keybearer.Kind) (secretInput, error) {
 	var s secretInput
-	label := "secret"
-	if kind == keybearer.Basic {
-		var err error
-		if s.Username, err = c.ask("username: "); err != nil {
-			return s, err
+	err := c.atTerminal(func(t *term.Terminal) error {
+		label := "secret"
+		if kind == keybearer.Basic {
+			label = "password"
+			t.SetPrompt("username: ")
+			var err error
+			if s.Username, err = t.ReadLine(); err != nil {
+				return err
+			}
 		}
-		label = "password"
-	}
-	first, err := c.askHidden(label + ": ")
-	if err != nil {
-		return s, err
-	}
-	if first == "" {
-		return s, keybearer.NewError(keybearer.SecretInvalid, "no secret was given").WithHint(secretHint)
-	}
-	again, err := c.askHidden(label + " again: ")
-	if err != nil {
-		return s, err
-	}
-	if first != again {
-		return s, usagef("the two entries differ")
-	}
-	s.Secret = keybearer.NewSecret(first)
-	return s, nil
+		first, err := t.ReadPassword(label + ": ")
+		if err != nil {
+			return err
+		}
+		switch {
+		case first == "":
+			return keybearer.NewError(keybearer.SecretInvalid, "no secret was given").WithHint(secretHint)
+		case len(first) >= longestTyped:
+			return keybearer.NewError(keybearer.SecretInvalid, "a terminal takes no line as long as this").WithHint("give it with --secret-file")
+		}
+		again, err := t.ReadPassword(label + " again: ")
+		if err != nil {
+			return err
+		}
+		if first != again {
+			return usagef("the two entries differ")
+		}
+		s.Secret = keybearer.NewSecret(first)
+		return nil
+	})
+	return s, err
 }
 
-// ask reads a line at the terminal.
-func (c *cli) ask(label string) (string, error) {
-	_, _ = fmt.Fprint(c.err, label)
-	// One byte at a time: what comes after the line belongs to the next question.
-	line, err := bufio.NewReaderSize(oneByte{c.in}, 16).ReadString('\n')
-	if err != nil && line == "" {
-		return "", errInterrupted
-	}
-	return strings.TrimRight(line, "\r\n"), nil
-}
-
-type oneByte struct{ io.Reader }
-
-func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
-
-// askHidden reads a line at the terminal without echo, and puts the echo back whatever happens.
-func (c *cli) askHidden(label string) (string, error) {
+// atTerminal runs fn on the terminal of standard input, which echoes nothing by itself from before the first prompt until the end, and
+// puts it back as it was whatever happens. Ctrl-C, Ctrl-D and a signal give errInterrupted.
+func (c *cli) atTerminal(fn func(*term.Terminal) error) error {
 	f, ok := c.in.(*os.File)
 	if !ok {
-		return "", errors.New("there is no terminal to ask at")
+		return errors.New("there is no terminal to ask at")
 	}
-	fd := int(f.Fd())
-	state, err := term.GetState(fd)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = term.Restore(fd, state) }()
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(stop)
-
-	_, _ = fmt.Fprint(c.err, label)
-	defer func() { _, _ = fmt.Fprintln(c.err) }()
-	type answer struct {
-		text []byte
-		err  error
+	state, err := term.MakeRaw(int(f.Fd()))
+	if err != nil {
+		return err
 	}
-	answers := make(chan answer, 1)
+	defer func() { _ = term.Restore(int(f.Fd()), state) }()
+	done := make(chan error, 1)
 	go func() {
-		text, err := term.ReadPassword(fd)
-		answers <- answer{text, err}
+		done <- fn(term.NewTerminal(struct {
+			io.Reader
+			io.Writer
+		}{f, c.err}, ""))
 	}()
 	select {
 	case <-stop:
-		return "", errInterrupted
-	case a := <-answers:
-		if errors.Is(a.err, io.EOF) {
-			return "", errInterrupted
+		return errInterrupted
+	case err := <-done:
+		if errors.Is(err, io.EOF) {
+			return errInterrupted
 		}
-		return string(bytes.TrimRight(a.text, "\r\n")), a.err
+		return err
 	}
 }
