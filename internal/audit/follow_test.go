@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -180,48 +180,35 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// The feed works by itself, within about a second.
+// The feed works by itself, once a second, and tells when the ledger fell behind.
 func TestFollowInTheBackground(t *testing.T) {
-	told := make(chan int, 10)
-	l := openLog(t, filepath.Join(t.TempDir(), "audit.jsonl"), Options{})
-	defer l.Close()
-	ledger := &tellingLedger{told: told, asked: make(chan struct{}, 10)}
-	f := follow(t, l, ledger)
-	<-ledger.asked           // where to begin
-	ledger.fail(false, true) // it does its work, and says that it did not
-	l.Post(refusal("a", time.Now()))
-	if n := <-told; n != 1 {
-		t.Errorf("%d uses recorded, want 1", n)
-	}
-	for f.Err() == nil { // set soon after
-		runtime.Gosched()
-	}
-	ledger.fail(false, false)
-	<-ledger.asked // at the next round, whether anything is left to do
-	for f.Err() != nil {
-		runtime.Gosched()
-	}
-	if got := ledger.recorded(); len(got) != 1 || len(told) != 0 {
-		t.Errorf("recorded %v, and %d times more", got, len(told))
-	}
-}
-
-// tellingLedger tells how many uses each call brings, and when it was asked for the checkpoint.
-type tellingLedger struct {
-	memoryLedger
-	told  chan int
-	asked chan struct{}
-}
-
-func (l *tellingLedger) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
-	defer func() { l.asked <- struct{}{} }()
-	return l.memoryLedger.Checkpoint(ctx)
-}
-
-func (l *tellingLedger) RecordUses(ctx context.Context, uses []keybearer.UseRecord, c keybearer.Checkpoint) error {
-	err := l.memoryLedger.RecordUses(ctx, uses, c)
-	l.told <- len(uses)
-	return err
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	synctest.Test(t, func(t *testing.T) {
+		l := openLog(t, path, Options{})
+		defer l.Close()
+		ledger := &memoryLedger{}
+		f := follow(t, l, ledger)
+		round := func() {
+			time.Sleep(feedEvery) // of the bubble's clock
+			synctest.Wait()
+		}
+		l.Post(refusal("a", time.Now()))
+		round()
+		if n := len(ledger.recorded()); n != 1 || f.Err() != nil {
+			t.Errorf("%d uses recorded, %v; want 1", n, f.Err())
+		}
+		ledger.fail(true, false)
+		l.Post(refusal("b", time.Now()))
+		round()
+		if n := len(ledger.recorded()); n != 1 || !errors.Is(f.Err(), errLedger) {
+			t.Errorf("%d uses recorded, %v; want 1 and the ledger's error", n, f.Err())
+		}
+		ledger.fail(false, false)
+		round()
+		if n := len(ledger.recorded()); n != 2 || f.Err() != nil {
+			t.Errorf("%d uses recorded, %v; want 2", n, f.Err())
+		}
+	})
 }
 
 // Whatever happens in whatever order (uses, refusals, rotation in three ways, failures of the ledger before and after its

@@ -65,6 +65,7 @@ type Log struct {
 	notify  func(error)
 	recent  *recent
 	dropped atomic.Uint64
+	entries sync.Pool // of *entry
 
 	turn chan struct{} // holds one element while somebody writes; that one owns file, feed, batch and buf
 	kick chan struct{} // wakes the goroutine that writes what nobody waits for
@@ -114,9 +115,9 @@ func OpenFile(path string, o Options) (*Log, error) {
 // Record writes e and returns when it has been handed to the operating system. ctx counts only while e waits for its batch:
 // once it is being written, Record waits for the result. See [keybearer.Auditor].
 func (l *Log) Record(ctx context.Context, e *keybearer.Event) error {
-	en := newEntry(e, true)
+	en := l.newEntry(e, true)
 	if err := l.push(ctx, en); err != nil {
-		en.free()
+		l.free(en)
 		return err
 	}
 	var err error
@@ -134,17 +135,17 @@ func (l *Log) Record(ctx context.Context, e *keybearer.Event) error {
 		}
 		err = unavailable(ctx.Err())
 	}
-	en.free()
+	l.free(en)
 	return err
 }
 
 // Post queues e; see [keybearer.Auditor]. When the queue is full because the log cannot be written, e is dropped and
 // counted: Ready and Record have been failing since.
 func (l *Log) Post(e *keybearer.Event) {
-	en := newEntry(e, false)
+	en := l.newEntry(e, false)
 	if err := l.push(context.Background(), en); err != nil {
 		l.dropped.Add(1)
-		en.free()
+		l.free(en)
 		return
 	}
 	l.wake()
@@ -152,10 +153,10 @@ func (l *Log) Post(e *keybearer.Event) {
 
 // Offer queues e unless the queue is full; see [keybearer.Auditor].
 func (l *Log) Offer(e *keybearer.Event) bool {
-	en := newEntry(e, false)
+	en := l.newEntry(e, false)
 	if !l.tryPush(en) {
 		l.dropped.Add(1)
-		en.free()
+		l.free(en)
 		return false
 	}
 	l.wake()
@@ -260,7 +261,7 @@ func (l *Log) flush() error {
 		if en.waited {
 			en.result <- nil
 		} else {
-			en.free()
+			l.free(en)
 		}
 	}
 	if failing {
@@ -292,7 +293,7 @@ func (l *Log) giveBack(written int, err error) {
 		case en.waited:
 			en.result <- err
 		case written >= 0:
-			en.free()
+			l.free(en)
 		default:
 			kept = append(kept, en)
 			size += len(en.line)

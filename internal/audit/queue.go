@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/keybearer/keybearer"
 )
@@ -15,18 +14,19 @@ type entry struct {
 	result chan error
 }
 
-var entries = sync.Pool{New: func() any { return &entry{result: make(chan error, 1)} }}
-
-func newEntry(e *keybearer.Event, waited bool) *entry {
-	en := entries.Get().(*entry)
+func (l *Log) newEntry(e *keybearer.Event, waited bool) *entry {
+	en, ok := l.entries.Get().(*entry)
+	if !ok {
+		en = &entry{result: make(chan error, 1)}
+	}
 	en.line = append(AppendEvent(en.line[:0], e), '\n')
 	en.waited = waited
 	return en
 }
 
-func (en *entry) free() {
+func (l *Log) free(en *entry) {
 	if cap(en.line) <= maxPooled {
-		entries.Put(en)
+		l.entries.Put(en)
 	}
 }
 
