@@ -144,7 +144,7 @@ func (c *Custody) callerExists(ctx context.Context, name string) error {
 
 // changeCaller lets fn change a copy of the caller and commits it. fn returns the names of what it changed.
 func (c *Custody) changeCaller(ctx context.Context, ask Ask, name string, action Action, fn func(*keybearer.Caller, time.Time) ([]string, error)) (Caller, error) {
-	return retry(ctx, ask, func() (Caller, error) {
+	return retry(ctx, func() (Caller, error) {
 		cl, err := missing(c.store.Caller(ctx, name))
 		if err != nil {
 			return Caller{}, err

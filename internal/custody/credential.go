@@ -247,7 +247,7 @@ func (c *Custody) changeCredential(ctx context.Context, ask Ask, ref keybearer.R
 		return Credential{}, err
 	}
 	defer unlock()
-	return retry(ctx, ask, func() (Credential, error) {
+	return retry(ctx, func() (Credential, error) {
 		on, err := c.find(ctx, ref)
 		if err != nil {
 			return Credential{}, err

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -108,24 +109,26 @@ func (c *Custody) Close() error {
 // moment is the time in the form that the store keeps.
 func (c *Custody) moment() time.Time { return c.now().UTC().Truncate(time.Microsecond) }
 
-// attempts bounds how often an operation that was not asked for a revision is tried against changes by others.
+// attempts bounds how often an operation is tried against changes by others.
 const attempts = 8
 
-// retry runs fn until it gives anything but Stale. With a revision asked for there is one attempt.
-func retry[T any](ctx context.Context, ask Ask, fn func() (T, error)) (out T, err error) {
+// retry runs fn again while it gives Stale because of changes by others, unless the record is not at the revision that was asked for.
+func retry[T any](ctx context.Context, fn func() (T, error)) (out T, err error) {
 	for range attempts {
 		out, err = fn()
-		if keybearer.CodeOf(err) != keybearer.Stale || ask.Revision != 0 || ctx.Err() != nil {
+		if keybearer.CodeOf(err) != keybearer.Stale || errors.Is(err, errRevision) || ctx.Err() != nil {
 			return out, err
 		}
 	}
 	return out, err
 }
 
+var errRevision = errors.New("another revision was asked for")
+
 // check returns Stale when a revision was asked for and the record has another one.
 func (a *Ask) check(revision uint64) error {
 	if a.Revision != 0 && a.Revision != revision {
-		return keybearer.NewError(keybearer.Stale, "")
+		return keybearer.NewError(keybearer.Stale, "").Wrap(errRevision)
 	}
 	return nil
 }

@@ -170,7 +170,7 @@ func (c *Custody) roles(ctx context.Context, given []string) ([]string, error) {
 
 // changeOperator lets fn change a copy of the operator and commits it. fn returns the names of what it changed.
 func (c *Custody) changeOperator(ctx context.Context, ask Ask, name string, action Action, fn func(*keybearer.Operator, time.Time) ([]string, error)) (Operator, error) {
-	return retry(ctx, ask, func() (Operator, error) {
+	return retry(ctx, func() (Operator, error) {
 		p, err := c.authorise(ask, action, target{})
 		if err != nil {
 			return Operator{}, err

@@ -170,7 +170,7 @@ func onScope[T any](ctx context.Context, c *Custody, ask Ask, name string, actio
 		return zero, err
 	}
 	defer unlock()
-	return retry(ctx, ask, func() (T, error) {
+	return retry(ctx, func() (T, error) {
 		s, err := c.liveScope(ctx, s.ID)
 		if err != nil {
 			return zero, err

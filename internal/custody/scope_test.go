@@ -1,6 +1,7 @@
 package custody_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/keybearer/keybearer"
@@ -108,4 +109,45 @@ func TestRevision(t *testing.T) {
 	if r := l.record(ref("docs", "crm")).Revision; r != c.Revision {
 		t.Fatalf("answered revision %d, stored %d", c.Revision, r)
 	}
+}
+
+// touchy has another server change the scope just before its next commit.
+type touchy struct {
+	keybearer.Store
+	scope string
+}
+
+func (s *touchy) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
+	if name := s.scope; name != "" {
+		s.scope = ""
+		r, err := s.Store.Scope(ctx, name)
+		if err == nil {
+			_, err = s.Store.Commit(ctx, keybearer.Batch{Writes: []keybearer.Write{{Scope: r}}})
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// What others do to the scope meanwhile does not make the credential's revision a wrong one.
+func TestRevisionIsTheRecordsOwn(t *testing.T) {
+	store := new(touchy)
+	l := newLab(t, func(c *custody.Config) { store.Store, c.Store = c.Store, store })
+	ctx := t.Context()
+	l.scope("docs")
+	c := l.credential("docs", "crm", "one")
+	store.scope = "docs"
+	c, err := l.SetSecret(ctx, custody.Ask{Actor: root, Revision: c.Revision}, crm, text("two"))
+	if err != nil || l.secretOf(crm) != "two" || c.Version != 2 {
+		t.Fatal(err)
+	}
+	s, err := l.Scope(ctx, by(root), "docs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.scope = "docs"
+	_, err = l.EditScope(ctx, custody.Ask{Actor: root, Revision: s.Revision}, "docs", new("words"))
+	wantCode(t, err, keybearer.Stale)
 }
