@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -119,7 +122,14 @@ func TestImageUnderChroot(t *testing.T) {
 	}
 	serve := func(args ...string) *harness.Process {
 		c := inside(args...)
-		c.Ready = harness.Accepts(netip.AddrPortFrom(address, 9080))
+		proxy := harness.Accepts(netip.AddrPortFrom(address, 9080))
+		c.Ready = func(ctx context.Context) error {
+			conn, err := net.Dial("unix", filepath.Join(data, "admin.sock"))
+			if err != nil {
+				return err
+			}
+			return errors.Join(conn.Close(), proxy(ctx))
+		}
 		return harness.Start(t, c)
 	}
 

@@ -245,7 +245,7 @@ func TestCancellationReachesTheDestination(t *testing.T) {
 				if path == "/receive" {
 					r, wr := io.Pipe()
 					defer context.AfterFunc(ctx, func() { wr.CloseWithError(ctx.Err()) })() // Go's client waits for it
-					go func() { _, _ = wr.Write(make([]byte, 1<<20)) }() // and then no more
+					go func() { _, _ = wr.Write(make([]byte, 1<<20)) }()                    // and then no more
 					body = r
 				}
 				req, err := http.NewRequestWithContext(ctx, "POST", "http://"+host+path, body)

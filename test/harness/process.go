@@ -37,8 +37,9 @@ type Process struct {
 	Name string
 	Log  string // file with what it wrote to stdout and stderr
 
-	cmd  *exec.Cmd
-	done chan struct{}
+	cmd    *exec.Cmd
+	done   chan struct{}
+	killed bool // on purpose
 }
 
 // Start starts a program and waits until it is ready. It ends the test when the program cannot be started, ends early
@@ -97,7 +98,7 @@ func TryStart(tb TB, c Command) (*Process, error) {
 	}()
 	tb.Cleanup(func() {
 		p.Stop(tb)
-		if tb.Failed() {
+		if tb.Failed() && !p.killed {
 			tb.Logf("log of %s:\n%s", p.Name, p.tail(8<<10))
 		}
 	})
@@ -185,12 +186,14 @@ func (p *Process) Stop(tb TB) {
 	case <-p.done:
 	case <-time.After(30 * time.Second):
 		tb.Errorf("%s did not end within 30 s of SIGTERM", p.Name)
-		p.Kill()
+		p.Signal(syscall.SIGKILL)
+		<-p.done
 	}
 }
 
-// Kill ends the process with SIGKILL and waits until it is gone.
+// Kill ends the process with SIGKILL and waits until it is gone. Its log will not be printed.
 func (p *Process) Kill() {
+	p.killed = true
 	p.Signal(syscall.SIGKILL)
 	<-p.done
 }
