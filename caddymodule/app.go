@@ -90,7 +90,6 @@ type App struct {
 	admins     []*AdminHandler
 	engine     *engine // once started
 	held       bundle
-	before     *App         // that this one replaced, while that is there
 	socket     *adminSocket // nil: off, or not started
 	store      StoreModule
 	keyring    KeyringModule

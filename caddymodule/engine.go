@@ -45,6 +45,29 @@ func (b *bundle) Close() error {
 	return errors.Join(errs...)
 }
 
+// every calls f now, and again and again until b is closed.
+func (b *bundle) every(period time.Duration, f func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(period)
+		defer tick.Stop()
+		for {
+			f(ctx)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	b.add(func() error {
+		stop()
+		running.Wait()
+		return nil
+	})
+}
+
 type held struct{ io.Closer }
 
 // Destruct implements [caddy.Destructor].
@@ -84,8 +107,10 @@ func (a *App) coreKey() string {
 	return string(key)
 }
 
-// sweepEvery is how often previous versions and tombstones that are past their time are let go.
-const sweepEvery = time.Minute
+const (
+	sweepEvery  = time.Minute      // how often what is past its time is let go
+	callersIdle = 10 * time.Minute // how long a caller is remembered that calls no more
+)
 
 func openCore(a *App) (_ *core, err error) {
 	c := new(core)
@@ -134,31 +159,12 @@ func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err
 	if err := c.custody.Resume(ctx); err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
-	ctx, stop := context.WithCancel(ctx)
-	var sweeper sync.WaitGroup
-	sweeper.Go(func() { c.sweep(ctx) })
-	c.add(func() error {
-		stop()
-		sweeper.Wait()
-		return nil
-	})
-	return nil
-}
-
-// sweep lets go of what is past its time, until ctx ends.
-func (c *core) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
+	c.every(sweepEvery, func(ctx context.Context) {
 		if err := c.custody.Sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			logs.logger().Warn("sweep failed, and will be tried again", "error", err)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	})
+	return nil
 }
 
 // engine is a core and the request path over it.
@@ -170,7 +176,7 @@ type engine struct {
 
 func (a *App) engineKey() string {
 	key := []any{
-		"engine", a.coreKey(), a.rootsHash, a.AllowPrivate, a.AllowMetadata, a.Resolver,
+		"engine", a.coreKey(), a.rootsHash, a.private, a.AllowMetadata, a.Resolver,
 		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts,
 	}
 	for _, identity := range a.identities {
@@ -193,6 +199,7 @@ func openEngine(a *App) (_ *engine, err error) {
 	}
 	callers := identity.NewCallers(e.core.store, cmp.Or(setting(a.StoreMaxStale), time.Minute), time.Now)
 	e.add(func() error { callers.Close(); return nil })
+	e.every(sweepEvery, func(context.Context) { callers.Sweep(callersIdle) })
 	identities := []keybearer.Identity{identity.Token{Callers: callers}, identity.Fixed{Callers: callers}}
 	for _, guest := range a.identities {
 		i, err := guest.OpenIdentity(context.Background(), e.core.store, logs.logger())

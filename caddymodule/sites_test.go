@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
 	"github.com/keybearer/keybearer"
@@ -148,6 +151,52 @@ func TestSuggestedAccessLog(t *testing.T) {
 		if bytes.Contains(logged, []byte(canary)) {
 			t.Errorf("the log holds %s: %s", canary, logged)
 		}
+	}
+}
+
+// byPeer is a guest: it proves the caller "billing" by the uid at the other end of a unix socket.
+type byPeer struct {
+	UID   uint32 `json:"uid"`
+	store keybearer.Store
+}
+
+func init() { caddy.RegisterModule(byPeer{}) }
+
+func (byPeer) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "keybearer.identities.by_peer", New: func() caddy.Module { return new(byPeer) }}
+}
+
+func (p *byPeer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	p.UID = uint32(os.Getuid())
+	return end(d, "by_peer")
+}
+
+func (p *byPeer) OpenIdentity(_ context.Context, store keybearer.Store, _ *slog.Logger) (keybearer.Identity, error) {
+	return &byPeer{p.UID, store}, nil
+}
+
+func (p *byPeer) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
+	if e.Peer == nil || e.Peer.UID != p.UID {
+		return nil, nil
+	}
+	return p.store.Caller(ctx, "billing")
+}
+
+var _ IdentityModule = (*byPeer)(nil)
+
+func TestGuestIdentity(t *testing.T) {
+	s := newStand(t)
+	s.mustLoad(basics, site)
+	s.furnish()
+	s.token = ""
+	s.mustLoad(basics+"\n identity by_peer", site)
+	tr := transport(s.proxy())
+	defer tr.CloseIdleConnections()
+	r := s.request("POST", "hello")
+	r.Header.Del("Proxy-Authorization")
+	if res, body := s.send(tr, r); res.StatusCode != 200 {
+		t.Errorf("%s %s", res.Status, body)
 	}
 }
 

@@ -94,7 +94,9 @@ func TestAdminSocket(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	tr := transport("unix/" + path)
+	tr.Proxy, tr.DisableKeepAlives = nil, true
+	client := http.Client{Transport: tr}
 	get := func() {
 		t.Helper()
 		res, err := client.Get("http://keybearer/")
