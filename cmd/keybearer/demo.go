@@ -43,6 +43,8 @@ try, until Ctrl-C.`,
 type stage struct {
 	c           *cli
 	p           *screen
+	executable  string // this program
+	caddyfile   func(port int) string
 	home        string
 	proxy       string // host:port
 	destination *demo.Destination
@@ -54,47 +56,47 @@ type stage struct {
 	failed  []string
 }
 
-// playDemo sets the stage, plays, and clears it away whatever happens.
-func (c *cli) playDemo(ctx context.Context, once bool) (err error) {
-	home, err := os.MkdirTemp("", "keybearer-demo-")
+func (c *cli) playDemo(ctx context.Context, once bool) error {
+	executable, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(home)) }()
-	s := &stage{c: c, p: newScreen(c.out, c.style), home: home}
+	s := &stage{c: c, p: newScreen(c.out, c.style), executable: executable, caddyfile: demoCaddyfile}
+	err = s.run(ctx, once)
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted // by whoever knows it
+	}
+	return err
+}
+
+// run sets the stage, plays, and clears it away whatever happens. An error says what went wrong, or which checks failed.
+func (s *stage) run(ctx context.Context, once bool) (err error) {
+	if s.home, err = os.MkdirTemp("", "keybearer-demo-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(s.home)) }()
 	if s.destination, err = demo.NewDestination(); err != nil {
 		return err
 	}
 	defer s.destination.Close()
 	if err := s.start(ctx); err != nil {
-		return interrupted(ctx, err)
+		return err
 	}
 	defer func() { err = errors.Join(err, s.server.Stop()) }()
 
 	s.title()
 	if err := s.play(ctx); err != nil {
-		return interrupted(ctx, err)
-	}
-	if !once {
-		s.stay(ctx)
-	}
-	return s.verdict()
-}
-
-// interrupted makes an error that came of Ctrl-C silent.
-func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return errInterrupted
-	}
-	return err
-}
-
-// start writes the configuration and runs this very program with it, on a free port; another one took the port if it fails, so it tries thrice.
-func (s *stage) start(ctx context.Context) error {
-	executable, err := os.Executable()
-	if err != nil {
 		return err
 	}
+	if err := s.verdict(); err != nil || once {
+		return err
+	}
+	return s.stay(ctx)
+}
+
+// start writes the configuration and runs this very program with it on a free port. Somebody else may take the port meanwhile, so it
+// tries three times.
+func (s *stage) start(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(s.home, "ca.pem"), s.destination.RootPEM(), 0o600); err != nil {
 		return err
 	}
@@ -105,10 +107,10 @@ func (s *stage) start(ctx context.Context) error {
 		}
 		s.proxy = fmt.Sprintf("127.0.0.1:%d", port)
 		config := filepath.Join(s.home, "Caddyfile")
-		if err := os.WriteFile(config, []byte(demoCaddyfile(port)), 0o600); err != nil {
+		if err := os.WriteFile(config, []byte(s.caddyfile(port)), 0o600); err != nil {
 			return err
 		}
-		s.server, err = demo.StartServer(ctx, s.home, nil, executable, "run", "--config", config)
+		s.server, err = demo.StartServer(ctx, s.home, nil, s.executable, "run", "--config", config)
 		if err == nil || ctx.Err() != nil || attempt == 3 || !strings.Contains(err.Error(), "address already in use") {
 			return err
 		}
@@ -204,8 +206,8 @@ func quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// stay shows what arrives until ctx ends or the server does.
-func (s *stage) stay(ctx context.Context) {
+// stay shows what arrives until ctx ends, which is its good end, or the server does.
+func (s *stage) stay(ctx context.Context) error {
 	s.p.heading(6, "Try it", "until Ctrl-C; what arrives is shown here")
 	for _, text := range s.try {
 		s.p.command(text)
@@ -214,16 +216,13 @@ func (s *stage) stay(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			s.p.printf("\n")
-			return
+			return nil
 		case <-s.server.Exited():
-			s.failed = append(s.failed, "the server ended:\n"+s.server.Tail(4))
-			return
+			return errors.New("the server ended:\n" + s.server.Tail(4))
 		case <-s.destination.Arrived():
 			for _, r := range s.destination.Take() {
 				s.p.printf("\n")
-				b := box{title: "the destination received"}
-				b.lines = receivedLines(r, s.secrets)
-				s.p.alone(b)
+				s.p.alone(box{"the destination received", receivedLines(r, s.secrets)})
 			}
 		}
 	}

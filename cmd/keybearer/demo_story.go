@@ -177,7 +177,7 @@ func (s *stage) shots(shop app, crm, legacy, metrics string) []shot {
 		},
 		{
 			title: "gateway mode, kind header", remark: "Keybearer is the app's base URL", app: shop, body: order,
-			req: post("http://"+s.proxy+"/v1/metrics;a=1?q=%2F&b", order, "Keybearer-Credential", "demo/metrics",
+			req: post("http://"+s.proxy+"/metrics;a=1?q=%2F&b", order, "Keybearer-Credential", "demo/metrics",
 				"Keybearer-Destination", "https://"+s.destination.Addr, "Authorization", "Bearer "+shop.token),
 			field: "X-Api-Key", value: metrics,
 		},
@@ -476,15 +476,11 @@ func (s *stage) search() {
 
 // tryLines are command lines for the reader; they work as long as the demo is up.
 func (s *stage) tryLines(shop app) {
-	executable, err := os.Executable()
-	if err != nil {
-		executable = "keybearer"
-	}
 	s.try = []string{
 		fmt.Sprintf("curl -x http://_:%s@%s -H 'Keybearer-Credential: demo/crm' -d '{\"order\":1044}' http://%s/orders", shop.token, s.proxy, s.destination.Addr),
 		fmt.Sprintf("curl -x http://demo%%2Flegacy:%s@%s -d 'hello' http://%s/anything", shop.token, s.proxy, s.destination.Addr),
 		fmt.Sprintf("curl -i -x http://_:%s@%s -H 'Keybearer-Credential: demo/crm' -d '' http://collect.example/", shop.token, s.proxy),
-		fmt.Sprintf("KEYBEARER_HOME=%s %s credential list", s.home, executable),
-		fmt.Sprintf("KEYBEARER_HOME=%s %s audit tail -f", s.home, executable),
+		fmt.Sprintf("KEYBEARER_HOME=%s %s credential list", s.home, s.executable),
+		fmt.Sprintf("KEYBEARER_HOME=%s %s audit tail -f", s.home, s.executable),
 	}
 }

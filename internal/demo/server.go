@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -49,16 +50,22 @@ func StartServer(ctx context.Context, dir string, env []string, executable strin
 		"PATH=" + os.Getenv("PATH"), "NOTIFY_SOCKET=" + filepath.Join(dir, "ready.sock"),
 	}, env...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	// A group of its own: Ctrl-C reaches only the parent, which then stops the server in order.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
+	s.cmd.SysProcAttr = processAttributes()
+	started := make(chan error)
 	go func() {
+		runtime.LockOSThread() // see processAttributes
+		err := s.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		s.err = s.cmd.Wait()
 		close(s.exited)
 		_ = ready.Close() // wakes who waits below
 	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = ready.Close() })
 	defer stop()
 
