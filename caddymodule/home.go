@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -48,4 +49,9 @@ func notDirectory(path string) error {
 }
 
 // makeParent makes the directory of a file, for its owner alone, if it is not there.
-func makeParent(path string) error { return os.MkdirAll(filepath.Dir(path), 0o700) }
+func makeParent(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("%w: make the directory of %s, or name another path", err, path)
+	}
+	return nil
+}
