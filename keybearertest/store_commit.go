@@ -387,7 +387,7 @@ func testOneWinner(t *testing.T, s keybearer.Store) {
 
 // testWholeCommits: no reader sees half of a commit.
 func testWholeCommits(t *testing.T, s keybearer.Store) {
-	const n, rounds = 20, 40
+	const n, rounds = 20, 25
 	scope := newScope("docs")
 	b := puts(scope)
 	for i := range n {
@@ -396,7 +396,7 @@ func testWholeCommits(t *testing.T, s keybearer.Store) {
 	seq := commit(t, s, b)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	for range 3 {
+	for range 2 {
 		wg.Go(func() {
 			for {
 				select {

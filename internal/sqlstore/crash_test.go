@@ -72,8 +72,11 @@ func TestKill(t *testing.T) {
 	for round := range rounds {
 		c := startChild(t, "commit", path)
 		line := c.line(t)
-		kill := time.AfterFunc(time.Duration(rand.IntN(40_000))*time.Microsecond, func() { _ = c.Process.Kill() })
-		for {
+		count := 1 + rand.IntN(30) // acknowledgements to wait for
+		for n := 1; ; n++ {
+			if n == count { // then, somewhere within the next commits
+				time.AfterFunc(time.Duration(rand.IntN(3000))*time.Microsecond, func() { _ = c.Process.Kill() })
+			}
 			var s state
 			var name string
 			if _, err := fmt.Sscan(line, &s.seq, &name, &s.version, &s.deleted); err != nil {
@@ -87,7 +90,6 @@ func TestKill(t *testing.T) {
 			}
 			line = c.lines.Text()
 		}
-		kill.Stop()
 		_ = c.Wait()
 
 		s := openAtOnce(t, path)

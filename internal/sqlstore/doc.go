@@ -15,9 +15,9 @@
 //
 // [OpenSQLite] runs on a single file, in WAL mode with synchronous=FULL: what Commit has acknowledged survives a crash
 // of the process and of the machine. One connection writes, several read. Overwritten and deleted content is zeroed
-// (secure_delete), and after every commit that replaced or removed a scope or a credential the write-ahead log is copied
-// back and cut to nothing, so that old ciphertext is in no file of ours when Commit returns, unless a
-// reader of another process holds the log; then the next commit or Close does it.
+// (secure_delete), copies that SQLite leaves in unused parts of pages are zeroed too, and after every commit that replaced or
+// removed a scope or a credential the write-ahead log is copied back and cut to nothing. So old ciphertext is in no file
+// of ours when Commit returns, unless a reader holds the log at that moment; then it is tried again every second.
 //
 // The file belongs to one process at a time, held by a lock on "<file>.lock". Other programs may read the
 // database meanwhile, for a backup for example ("sqlite3 keybearer.db '.backup copy.db'").

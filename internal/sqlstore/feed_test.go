@@ -25,11 +25,11 @@ func TestPrune(t *testing.T) {
 		for range b.Writes {
 			seqs = append(seqs, seq)
 		}
-		if i%20 != 0 {
+		if i%10 != 0 {
 			continue
 		}
 		stale := 0
-		for after := uint64(0); after <= seq; after++ {
+		for after := max(seq, 50) - 50; after <= seq; after++ { // 50 commits are more than the feed keeps
 			missed := 0 // that a follower who knows after has not seen
 			for _, s := range seqs {
 				if s > after {

@@ -151,7 +151,7 @@ func putHours(t *transaction, hours map[hourKey]*hourCount) error {
 			continue
 		}
 		// The first use in an hour: time to let go of what is too old. A clock that ran ahead must not empty the table.
-		old := min(k.hour, micros(time.Now())) - keepHours.Microseconds()
+		old := min(k.hour, micros(time.Now().Truncate(time.Hour))) - keepHours.Microseconds()
 		if err := t.exec(`DELETE FROM usage_hours WHERE hour < ?`, old); err != nil {
 			return err
 		}
@@ -168,8 +168,9 @@ func (s *Store) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
 	return c, nil
 }
 
-// usageChunk bounds the parameters of one statement.
-const usageChunk = 250
+// usageChunk bounds the parameters of one statement. It is a power of two, as are the numbers of parameters in use, so that
+// there are few different statements.
+const usageChunk = 256
 
 // Usage returns what is known of the use of each of these credentials.
 func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]keybearer.Usage, error) {
@@ -183,11 +184,15 @@ func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]
 }
 
 func (s *Store) usage(ctx context.Context, ids []string, found map[string]keybearer.Usage) error {
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
+	n := 1
+	for n < len(ids) {
+		n *= 2
 	}
-	in := ` IN (?` + strings.Repeat(`, ?`, len(ids)-1) + `)`
+	args := make([]any, n)
+	for i := range args {
+		args[i] = ids[min(i, len(ids)-1)] // the last one again: it is found once all the same
+	}
+	in := ` IN (?` + strings.Repeat(`, ?`, n-1) + `)`
 	err := s.reads.each(ctx, `SELECT credential_id, uses, refused, last_at, last_caller, last_user, last_host, last_status
 		FROM usage WHERE credential_id`+in, args, func(rows *sql.Rows) error {
 		var id string

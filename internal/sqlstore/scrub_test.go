@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	_ "modernc.org/sqlite" // its driver, to look at a database as another program does
 
@@ -157,4 +159,94 @@ func intact(t *testing.T, path string) {
 	if err := db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&result); err != nil || result != "ok" {
 		t.Errorf("integrity check: %s, %v", result, err)
 	}
+}
+
+// TestBackup: another program that reads for long holds up no commit. Once it has gone, old ciphertext goes too: with the
+// next commit, by itself, or when the database is opened after a crash.
+func TestBackup(t *testing.T) {
+	for _, end := range []string{"commit", "wait", "crash"} {
+		t.Run(end, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { backup(t, end) }) })
+	}
+}
+
+func backup(t *testing.T, end string) {
+	path := filepath.Join(t.TempDir(), "home", "keybearer.db")
+	s := openAtOnce(t, path)
+	defer s.Close()
+	scope := addScope(t, s, "docs")
+	old := ciphertext(rand.New(rand.NewPCG(1, 2)))
+	gone := make(map[[window]byte]string)
+	windows(gone, "version 1", old)
+	c := &keybearer.Credential{ID: keybearer.NewID(keybearer.IDCredential), ScopeID: scope.ID, Name: "crm", Current: keybearer.Version{Number: 1, Sealed: old}}
+	commit := func() {
+		t.Helper()
+		c.Revision = must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Credential: c}}}))(t)
+	}
+	commit()
+
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	reader, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Rollback()
+	read := func() int {
+		t.Helper()
+		var revision int
+		if err := reader.QueryRowContext(t.Context(), "SELECT revision FROM credentials").Scan(&revision); err != nil {
+			t.Fatal(err)
+		}
+		return revision
+	}
+	first := read()
+	c.Current = keybearer.Version{Number: 2, Sealed: []byte("new")}
+	for range 5 {
+		commit()
+	}
+	time.Sleep(10 * time.Second) // of the bubble's clock: attempts in vain
+	if got := read(); got != first {
+		t.Errorf("the backup sees revision %d, it began at %d", got, first)
+	}
+	if found := sweep(t, path, gone); len(found) == 0 {
+		t.Error("the old ciphertext is gone already: the backup did not hold it, and this test shows nothing")
+	}
+	copied := filepath.Join(filepath.Dir(path), "crash", "keybearer.db")
+	if end == "crash" {
+		if err := os.Mkdir(filepath.Dir(copied), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, suffix := range []string{"", "-wal"} {
+			content, err := os.ReadFile(path + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(copied+suffix, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := reader.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	switch end {
+	case "commit":
+		if err := s.RecordUses(t.Context(), nil, keybearer.Checkpoint{File: "f", Offset: 1}); err != nil {
+			t.Fatal(err)
+		}
+	case "wait":
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+	case "crash":
+		path = copied
+		again := openAtOnce(t, path)
+		defer again.Close()
+	}
+	if found := sweep(t, path, gone); len(found) != 0 {
+		t.Errorf("the old ciphertext is still there: %v", found)
+	}
+	intact(t, path)
 }

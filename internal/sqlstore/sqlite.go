@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"sync"
 
 	sqlite "modernc.org/sqlite"
 
@@ -56,7 +57,7 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 		_ = e.close()
 		return nil, err
 	}
-	return newStore(e, e.reads, e.writes), nil
+	return newStore(e, e.reads, e.writes, &e.gate), nil
 }
 
 // sqliteEngine is the engine of one SQLite file.
@@ -64,7 +65,8 @@ type sqliteEngine struct {
 	path          string
 	lock          *os.File
 	reads, writes *sql.DB
-	lingering     bool // the log may hold what rows no longer hold; the writer's
+	gate          sync.RWMutex // held for reading by every query on reads
+	lingering     bool         // the log may hold what rows no longer hold; the writer's
 }
 
 // connect returns a pool of n connections; one is for writing. It opens nothing yet.
@@ -124,7 +126,7 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 			return e.explain(op, e.path, err)
 		}
 	}
-	e.settle(ctx, true)
+	e.settle(ctx, true) // what hinders it will be met again by the first commit
 	// Open one reader now, so that what hinders reading is told here.
 	var seq int64
 	if err := e.reads.QueryRowContext(ctx, "SELECT seq FROM instance").Scan(&seq); err != nil {

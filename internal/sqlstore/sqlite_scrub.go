@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 )
 
 const (
@@ -17,13 +18,13 @@ const (
 	logLimit  = 4 << 20 // size of the log, in bytes, at which it is copied back
 )
 
-// settle is called after every transaction. When content was overwritten or deleted for good, or the log has grown long, it leaves
-// the database file clean and the log empty.
-func (e *sqliteEngine) settle(ctx context.Context, replaced bool) {
-	if !replaced && !e.lingering && size(e.path+walSuffix) < logLimit {
-		return
+// settle leaves the database file clean and the log empty when content was overwritten or deleted for good, when that was left undone
+// before, or when the log has grown long.
+func (e *sqliteEngine) settle(ctx context.Context, replaced bool) (done bool) {
+	if replaced || e.lingering || size(e.path+walSuffix) >= logLimit {
+		e.lingering = e.scrub(ctx) != nil
 	}
-	e.lingering = e.scrub(ctx) != nil
+	return !e.lingering
 }
 
 // errHeld says that a reader still needs the log.
@@ -45,15 +46,39 @@ func (e *sqliteEngine) scrub(ctx context.Context) error {
 	if err := e.zeroGaps(ctx, pages); err != nil {
 		return err
 	}
-	// A backup that reads for long must not hold up every commit.
-	if _, err := e.writes.ExecContext(ctx, "PRAGMA busy_timeout = 100"); err != nil {
+	// The copying goes on beside our readers; only to cut the log they must be out. Another program that reads is not waited for:
+	// a backup may take long.
+	if _, err := e.writes.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
 		return err
 	}
-	var busy, frames, copied int
-	err = e.writes.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied)
+	if _, err := e.writes.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
+		return err
+	}
+	err = e.truncate(ctx)
 	if _, err := e.writes.ExecContext(ctx, "PRAGMA busy_timeout = "+busyTimeout); err != nil {
 		return err
 	}
+	return err
+}
+
+// patience is how many milliseconds to wait for a moment without readers.
+const patience = 20
+
+func (e *sqliteEngine) truncate(ctx context.Context) error {
+	// Lock would make every reader that comes wait behind the slowest that is there.
+	for range patience {
+		if e.gate.TryLock() {
+			defer e.gate.Unlock()
+			return e.cut(ctx)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errHeld
+}
+
+func (e *sqliteEngine) cut(ctx context.Context) error {
+	var busy, frames, copied int
+	err := e.writes.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied)
 	if err == nil && busy != 0 {
 		err = errHeld
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -19,6 +20,8 @@ type Store struct {
 	reads  reader
 	writes *sql.DB
 	turn   chan struct{} // holds one token; whoever writes has taken it, until the last watcher has returned
+	closed chan struct{}
+	again  *time.Timer // of a settling that has to be repeated; nil: none. Belongs to whoever has the turn
 	watch  watchers
 	keep   int64 // how many changes stay in the feed
 }
@@ -33,8 +36,9 @@ type engine interface {
 	// contains returns the condition that a column contains a text, to the letter.
 	contains(column string) string
 	// settle is called after every transaction, by who still has the turn to write. replaced says that content was
-	// overwritten or deleted for good: no trace of it may stay in the database's files.
-	settle(ctx context.Context, replaced bool)
+	// overwritten or deleted for good: no trace of it may stay in the database's files. It returns false when that cannot
+	// be done now, and is then called again.
+	settle(ctx context.Context, replaced bool) (done bool)
 	// close releases all.
 	close() error
 }
@@ -42,12 +46,14 @@ type engine interface {
 // keepChanges is how many changes a follower of the feed may be behind.
 const keepChanges = 100_000
 
-func newStore(e engine, reads, writes *sql.DB) *Store {
+// newStore makes a store on two pools, the second of one connection. gate is held by every query on the first.
+func newStore(e engine, reads, writes *sql.DB, gate *sync.RWMutex) *Store {
 	s := &Store{
 		engine: e,
-		reads:  reader{db: reads, stmts: make(map[string]*sql.Stmt)},
+		reads:  reader{db: reads, gate: gate, stmts: make(map[string]*sql.Stmt)},
 		writes: writes,
 		turn:   make(chan struct{}, 1),
+		closed: make(chan struct{}),
 		keep:   keepChanges,
 	}
 	s.turn <- struct{}{}
@@ -55,12 +61,40 @@ func newStore(e engine, reads, writes *sql.DB) *Store {
 }
 
 // Close releases the database. No other method may be called after it or while it runs.
-func (s *Store) Close() error { return s.engine.close() }
+func (s *Store) Close() error {
+	<-s.turn
+	close(s.closed)
+	if s.again != nil {
+		s.again.Stop()
+	}
+	return s.engine.close()
+}
+
+// settleAgain is how long to wait before what could not be settled is tried again.
+const settleAgain = time.Second
+
+// settle lets the engine clean up, and comes back to it until that is done. The caller has the turn.
+func (s *Store) settle(ctx context.Context, replaced bool) {
+	if s.engine.settle(ctx, replaced) || s.again != nil {
+		return
+	}
+	s.again = time.AfterFunc(settleAgain, func() {
+		select {
+		case <-s.closed:
+			return
+		case <-s.turn:
+		}
+		defer func() { s.turn <- struct{}{} }()
+		s.again = nil
+		s.settle(context.Background(), false)
+	})
+}
 
 // reader runs queries on a pool of connections and prepares each statement once for each of them.
 type reader struct {
 	db    *sql.DB
-	mu    sync.RWMutex
+	gate  *sync.RWMutex
+	mu    sync.RWMutex // of stmts
 	stmts map[string]*sql.Stmt
 }
 
@@ -85,6 +119,8 @@ func (r *reader) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 
 // row scans the first row of a query. It returns [sql.ErrNoRows] when there is none.
 func (r *reader) row(ctx context.Context, text string, args []any, dest ...any) error {
+	r.gate.RLock()
+	defer r.gate.RUnlock()
 	st, err := r.stmt(ctx, text)
 	if err != nil {
 		return err
@@ -92,8 +128,10 @@ func (r *reader) row(ctx context.Context, text string, args []any, dest ...any) 
 	return st.QueryRowContext(ctx, args...).Scan(dest...)
 }
 
-// each calls scan for every row of a query.
+// each calls scan for every row of a query. scan must not query.
 func (r *reader) each(ctx context.Context, text string, args []any, scan func(*sql.Rows) error) error {
+	r.gate.RLock()
+	defer r.gate.RUnlock()
 	st, err := r.stmt(ctx, text)
 	if err != nil {
 		return err
@@ -146,7 +184,7 @@ func (s *Store) write(ctx context.Context, op string, fn func(*transaction) erro
 	if len(t.changes) > 0 {
 		s.watch.tell(t.changes)
 	}
-	s.engine.settle(ctx, t.replaces)
+	s.settle(ctx, t.replaces)
 	return nil
 }
 
