@@ -26,9 +26,8 @@ type Entry[V any] struct {
 // Stale reports whether a record that the value was made from has changed since. Once true it stays true.
 func (e *Entry[V]) Stale() bool { return e.stale.Load() }
 
-// Load makes a value and names the records it depends on. prev is the expired entry's value, if there
-// was one that no change had dropped; else the zero V.
-type Load[V any] func(ctx context.Context, prev V) (value V, ids []string, err error)
+// Load makes a value and names the records it depends on.
+type Load[V any] func(ctx context.Context) (value V, ids []string, err error)
 
 // Cache maps keys to values. It is safe for concurrent use; one load runs for a key at a time, on a context of its own,
 // so that an impatient caller does not fail the others. Errors are not cached.
@@ -85,7 +84,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (*Entry[V], 
 	if f == nil {
 		f = &flight[V]{done: make(chan struct{}), touched: map[string]struct{}{}}
 		c.flights[key] = f
-		go c.fill(context.WithoutCancel(ctx), key, e, f, load)
+		go c.fill(context.WithoutCancel(ctx), key, f, load)
 	}
 	c.mu.Unlock()
 	select {
@@ -97,16 +96,12 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (*Entry[V], 
 }
 
 // fill loads until no change fell into the load.
-func (c *Cache[K, V]) fill(ctx context.Context, key K, old *Entry[V], f *flight[V], load Load[V]) {
+func (c *Cache[K, V]) fill(ctx context.Context, key K, f *flight[V], load Load[V]) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	for {
-		var prev V
-		if old != nil && !old.Stale() {
-			prev = old.Value
-		}
 		at := c.now()
-		v, ids, err := load(ctx, prev)
+		v, ids, err := load(ctx)
 		c.mu.Lock()
 		if err == nil && f.fenced(ids) && ctx.Err() == nil {
 			clear(f.touched)
@@ -212,15 +207,6 @@ func (c *Cache[K, V]) Flush() {
 	}
 	for key, e := range c.entries {
 		e.stale.Store(true)
-		c.drop(key, e)
-	}
-}
-
-// Forget drops key's entry if it is still e, without marking it as stale.
-func (c *Cache[K, V]) Forget(key K, e *Entry[V]) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries[key] == e {
 		c.drop(key, e)
 	}
 }

@@ -98,7 +98,7 @@ func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 }
 
 func (c *Callers) byToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
-	e, err := c.tokens.Get(ctx, hash, func(ctx context.Context, _ *keybearer.Caller) (*keybearer.Caller, []string, error) {
+	e, err := c.tokens.Get(ctx, hash, func(ctx context.Context) (*keybearer.Caller, []string, error) {
 		return depend(c.store.CallerByToken(ctx, hash))
 	})
 	if keybearer.CodeOf(err) == keybearer.NotFound {
@@ -128,7 +128,7 @@ func (f Fixed) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 	if e.Fixed == "" {
 		return nil, nil
 	}
-	entry, err := f.Callers.names.Get(ctx, e.Fixed, func(ctx context.Context, _ *keybearer.Caller) (*keybearer.Caller, []string, error) {
+	entry, err := f.Callers.names.Get(ctx, e.Fixed, func(ctx context.Context) (*keybearer.Caller, []string, error) {
 		return depend(f.Callers.store.Caller(ctx, e.Fixed))
 	})
 	if keybearer.CodeOf(err) == keybearer.NotFound {

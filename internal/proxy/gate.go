@@ -28,7 +28,7 @@ type Gate struct {
 // newGate wires a gate; c has its defaults filled in.
 func newGate(c *Config) *Gate {
 	s := &snapshots{
-		store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale,
+		store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
 		cache: fence.New[keybearer.Ref, snapshot](fence.Config{
 			Max: maxSnapshots, MaxAge: c.StoreMaxStale, Timeout: lookupTimeout, Now: c.Now,
 		}),

@@ -151,7 +151,7 @@ func (p *Proxy) sweep(ttl, maxAge time.Duration) {
 	for {
 		select {
 		case <-tick.C:
-			p.gate.snapshots.cache.Sweep(max(ttl, maxAge))
+			p.gate.snapshots.sweep(max(ttl, maxAge))
 		case <-p.quit:
 			return
 		}

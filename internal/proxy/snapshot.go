@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -39,6 +40,9 @@ type snapshots struct {
 	ttl     time.Duration // how long an opened secret serves without asking the keyring
 	stale   time.Duration // how long it serves while the keyring cannot answer
 	cache   *fence.Cache[keybearer.Ref, snapshot]
+
+	mu    sync.Mutex
+	safes map[string]*safe // by credential id
 }
 
 const (
@@ -50,18 +54,51 @@ const (
 
 func (s *snapshots) changed(changes []keybearer.Change) {
 	ids := make([]string, 0, 8)
+	s.mu.Lock()
 	for _, c := range changes {
-		if c.Kind == keybearer.CredentialRecord || c.Kind == keybearer.ScopeRecord {
+		switch c.Kind {
+		case keybearer.CredentialRecord:
+			delete(s.safes, c.ID)
+			ids = append(ids, c.ID)
+		case keybearer.ScopeRecord:
 			ids = append(ids, c.ID)
 		}
 	}
+	s.mu.Unlock()
 	s.cache.Changed(ids...)
+}
+
+// sweep lets go of what was not loaded again for so long: nobody uses it.
+func (s *snapshots) sweep(idle time.Duration) {
+	s.cache.Sweep(idle)
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.safes {
+		if now.Sub(f.loaded) > idle {
+			delete(s.safes, id)
+		}
+	}
+}
+
+// safeFor returns the safe for exactly this ciphertext under exactly this key. A change of the scope that leaves both as they are,
+// such as the journal of a rotation, does not close it.
+func (s *snapshots) safeFor(scope *keybearer.Scope, c *keybearer.Credential) *safe {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.safes[c.ID]
+	if f == nil || !f.fits(scope, c) {
+		f = &safe{s: s, scope: scope, credential: c}
+		s.safes[c.ID] = f
+	}
+	f.loaded = s.now()
+	return f
 }
 
 // get returns the snapshot for ref. An unknown scope or credential is a snapshot without them; the error is StoreUnavailable.
 func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (*fence.Entry[snapshot], *keybearer.Error) {
-	e, err := s.cache.Get(ctx, ref, func(ctx context.Context, prev snapshot) (snapshot, []string, error) {
-		return s.load(ctx, ref, prev)
+	e, err := s.cache.Get(ctx, ref, func(ctx context.Context) (snapshot, []string, error) {
+		return s.load(ctx, ref)
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -72,7 +109,7 @@ func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (*fence.Entry[sn
 	return e, nil
 }
 
-func (s *snapshots) load(ctx context.Context, ref keybearer.Ref, prev snapshot) (v snapshot, ids []string, err error) {
+func (s *snapshots) load(ctx context.Context, ref keybearer.Ref) (v snapshot, ids []string, err error) {
 	v.Scope, err = s.store.Scope(ctx, ref.Scope)
 	if err == nil {
 		v.Credential, err = s.store.Credential(ctx, keybearer.Ref{Scope: v.Scope.ID, Name: ref.Name})
@@ -83,20 +120,11 @@ func (s *snapshots) load(ctx context.Context, ref keybearer.Ref, prev snapshot) 
 	case err != nil:
 		return snapshot{}, nil, err
 	}
-	if same(prev, v) {
-		v = prev // nothing changed: the opened secret stays
-	} else {
-		v.safe = &safe{s: s, scope: v.Scope, credential: v.Credential}
-		for _, r := range v.Credential.Current.Terms.Rules {
-			v.rules = append(v.rules, r.String())
-		}
+	v.safe = s.safeFor(v.Scope, v.Credential)
+	for _, r := range v.Credential.Current.Terms.Rules {
+		v.rules = append(v.rules, r.String())
 	}
 	return v, []string{v.Scope.ID, v.Credential.ID}, nil
-}
-
-func same(a, b snapshot) bool {
-	return a.safe != nil && a.Scope.ID == b.Scope.ID && a.Scope.Revision == b.Scope.Revision &&
-		a.Credential.ID == b.Credential.ID && a.Credential.Revision == b.Credential.Revision
 }
 
 // opened is a secret, ready to be written, and the terms that it was sealed with.
@@ -112,12 +140,22 @@ type safe struct {
 	s          *snapshots
 	scope      *keybearer.Scope
 	credential *keybearer.Credential
+	loaded     time.Time // last; guarded by snapshots.mu
 
 	mu      sync.Mutex
 	last    *opened
 	tried   time.Time // last failed attempt
 	failure *keybearer.Error
 	flight  chan struct{} // closed when the attempt under way ends
+}
+
+// fits reports whether what is in the safe is what these records seal.
+func (f *safe) fits(scope *keybearer.Scope, c *keybearer.Credential) bool {
+	mine, theirs := f.scope.Key, scope.Key
+	a, b := &f.credential.Current, &c.Current
+	return mine != nil && theirs != nil && f.scope.ID == scope.ID &&
+		mine.Name == theirs.Name && mine.Generation == theirs.Generation && bytes.Equal(mine.Share, theirs.Share) &&
+		a.Number == b.Number && a.Generation == b.Generation && bytes.Equal(a.Sealed, b.Sealed)
 }
 
 // open returns the opened secret. It is KeyringUnavailable or CredentialNeedsSecret, or CallerGone when ctx ends.

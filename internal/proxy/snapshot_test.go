@@ -135,6 +135,43 @@ func TestANewSecretIsSentByTheNextRequest(t *testing.T) {
 	}
 }
 
+// A scope's record changes with every step of a long operation. That must not make the keyring open everything again, and what the key or
+// the ciphertext is must still decide.
+func TestAnOpenedSecretOutlivesAChangeOfTheScopeOnlyUnderTheSameKey(t *testing.T) {
+	k := &gatedKeyring{}
+	l := newLab(t, gated(k))
+	c := l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	ask := func(want int32) {
+		t.Helper()
+		if status, body := l.get(addr, "docs/crm"); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+		if n := k.opens.Load(); n != want {
+			t.Fatalf("the keyring was asked %d times, want %d", n, want)
+		}
+	}
+	scope := func(change func(*keybearer.Scope)) {
+		s := l.scope.Clone()
+		change(s)
+		s.Revision = l.commit(keybearer.Write{Scope: s})
+		l.scope = s
+	}
+	ask(1)
+	scope(func(s *keybearer.Scope) { s.Work = &keybearer.ScopeWork{Kind: keybearer.WorkRotate} })
+	ask(1)
+	l.update(c, func(c *keybearer.Credential) { // rewrapped: another ciphertext
+		l.seal(c, &keybearer.Bundle{Terms: c.Current.Terms, Secret: keybearer.NewSecret("s3cret-token")})
+	})
+	ask(2)
+	scope(func(s *keybearer.Scope) { s.Key.Share[0] ^= 1 }) // as if it were another key
+	status, body := l.get(addr, "docs/crm")
+	wantCode(t, status, body, 503, keybearer.KeyringUnavailable)
+	scope(func(s *keybearer.Scope) { s.Key.Generation++ })
+	status, body = l.get(addr, "docs/crm")
+	wantCode(t, status, body, 409, keybearer.CredentialNeedsSecret)
+}
+
 func TestOneOpenServesAStampede(t *testing.T) {
 	k := &gatedKeyring{}
 	l := newLab(t, gated(k))

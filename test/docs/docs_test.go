@@ -33,7 +33,7 @@ func TestEveryCommandInTheDocumentation(t *testing.T) {
 	commands := 0
 	for _, page := range append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md")) {
 		var script []string
-		for line := range strings.Lines(shell(t, page)) {
+		for line := range strings.Lines(fenced(t, page, "sh")) {
 			if command, _, _ := strings.Cut(line, " #"); elsewhere[strings.TrimSpace(command)] != "" {
 				used[strings.TrimSpace(command)] = true
 				continue
@@ -55,8 +55,38 @@ func TestEveryCommandInTheDocumentation(t *testing.T) {
 	}
 }
 
-// shell returns the blocks of a page that are marked sh.
-func shell(t *testing.T, page string) string {
+// Every configuration in the documentation is one that Keybearer takes.
+func TestEveryCaddyfileInTheDocumentation(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(harness.Repository(), "docs/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range pages {
+		text := fenced(t, page, "caddyfile")
+		if text == "" {
+			continue
+		}
+		found++
+		file := harness.WriteFile(t, filepath.Join(harness.Dir(t), "Caddyfile"), []byte(text))
+		if out, err := exec.Command(binary, "adapt", "--config", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", filepath.Base(page), err, out)
+		}
+		if out, err := exec.Command(binary, "fmt", "--diff", file).CombinedOutput(); err != nil {
+			t.Errorf("%s is not formatted: %v\n%s", filepath.Base(page), err, out)
+		}
+	}
+	if found == 0 {
+		t.Error("no configuration was found")
+	}
+}
+
+// fenced returns the blocks of a page that are marked with the language.
+func fenced(t *testing.T, page, language string) string {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -70,7 +100,7 @@ func shell(t *testing.T, page string) string {
 			inside = false
 		case inside:
 			b.WriteString(line)
-		case line == "```sh\n":
+		case line == "```"+language+"\n":
 			inside = true
 		}
 	}
