@@ -161,3 +161,12 @@ func namesOf[T any](items []T, name func(T) string) []string {
 	}
 	return names
 }
+
+// scopePrefixes completes the scope of a credential that is about to be made.
+func scopePrefixes(ctx context.Context, client *admin.Client) ([]string, error) {
+	names, err := scopeNames(ctx, client)
+	for i := range names {
+		names[i] += "/"
+	}
+	return names, err
+}

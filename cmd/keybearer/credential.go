@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,112 +35,6 @@ func (c *cli) onCredential(fn func(ctx context.Context, client *admin.Client, re
 			return fn(ctx, client, ref, args)
 		})(cmd, args[1:])
 	}
-}
-
-// secretFlags are the flags of every command that takes a secret.
-type secretFlags struct {
-	file       string
-	keepBlanks bool
-}
-
-func (s *secretFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.file, "secret-file", "", "read the secret from this `file`; - is standard input")
-	cmd.Flags().BoolVar(&s.keepBlanks, "keep-blanks", false, "blanks at the secret's beginning or end are meant")
-}
-
-// read takes the secret as the API wants it.
-func (s *secretFlags) read(c *cli, kind keybearer.Kind) (admin.SecretInput, error) {
-	in, err := c.readSecret(kind, s.file)
-	if err != nil {
-		return admin.SecretInput{}, err
-	}
-	return admin.SecretInput{
-		Username:   admin.NewPlaintext(in.Username),
-		Secret:     admin.Plaintext{Secret: in.Secret},
-		KeepBlanks: s.keepBlanks,
-	}, nil
-}
-
-// withSecretIfNeeded makes a change that may widen what the secret is used for: without the secret first unless a file is named, and with it when
-// the server asks for it.
-func (s *secretFlags) withSecretIfNeeded(ctx context.Context, c *cli, client *admin.Client, ref keybearer.Ref, kind keybearer.Kind,
-	change func(context.Context, admin.SecretInput) (admin.Credential, error),
-) (admin.Credential, error) {
-	if s.file == "" {
-		made, err := change(ctx, admin.SecretInput{})
-		if keybearer.CodeOf(err) != keybearer.SecretRequired {
-			return made, err
-		}
-		if isTerminal(c.in) {
-			c.note("this widens where the secret may go, so it has to be given again")
-		}
-	}
-	if kind == "" {
-		now, err := client.Credential(ctx, ref)
-		if err != nil {
-			return now, err
-		}
-		kind = now.Kind
-		ctx = admin.IfRevision(ctx, now.Revision)
-	}
-	in, err := s.read(c, kind)
-	if err != nil {
-		return admin.Credential{}, widening(err)
-	}
-	return change(ctx, in)
-}
-
-// widening says why a secret was wanted at all, when none was given.
-func widening(err error) error {
-	if e := keybearer.AsError(err); e.Code == keybearer.SecretInvalid && e.Hint == secretHint {
-		return &keybearer.Error{Code: keybearer.SecretRequired, Hint: secretHint}
-	}
-	return err
-}
-
-// termsFlags are the flags that say how a secret is written and when.
-type termsFlags struct {
-	kind, header, prefix, description, expires string
-	requireUser, websocket                     bool
-	passCookies, passTrace                     bool
-}
-
-func (t *termsFlags) add(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&t.kind, "kind", "", "`kind`: basic, bearer or header")
-	f.StringVar(&t.header, "header", "", "kind header: the `name` of the header that is written")
-	f.StringVar(&t.prefix, "prefix", "", "kind header: `text` before the secret, as in 'Token '")
-	f.StringVar(&t.description, "description", "", "what it is for")
-	f.StringVar(&t.expires, "expires", "", "`when` it stops: 90d, 12h, 2027-01-31, an RFC 3339 time, or never")
-	f.BoolVar(&t.requireUser, "require-user", false, "use it only on behalf of a person who holds use")
-	f.BoolVar(&t.websocket, "websocket", false, "let requests become websockets")
-	f.BoolVar(&t.passCookies, "pass-cookies", false, "let the app's Cookie header through")
-	f.BoolVar(&t.passTrace, "pass-trace", false, "let traceparent, tracestate and baggage through")
-	_ = cmd.RegisterFlagCompletionFunc("kind", words(string(keybearer.Basic), string(keybearer.Bearer), string(keybearer.Header)))
-}
-
-func words(list ...string) cobra.CompletionFunc {
-	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
-}
-
-// domainFlags are rules as the command line gives them; methods and private apply to all of them.
-type domainFlags struct {
-	methods []string
-	private bool
-}
-
-func (d *domainFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&d.methods, "methods", nil, "only these `methods`, as in POST,PUT; for every domain of this command")
-	cmd.Flags().BoolVar(&d.private, "private", false, "they are on private networks that the operator allows; for every domain of this command")
-	_ = cmd.RegisterFlagCompletionFunc("methods", words(keybearer.Methods...))
-}
-
-func (d *domainFlags) destinations(rules []string) []admin.Destination {
-	list := make([]admin.Destination, len(rules))
-	for i, r := range rules {
-		list[i] = admin.Destination{Rule: r, Methods: d.methods, Private: d.private}
-	}
-	return list
 }
 
 func (c *cli) credentialCreate() *cobra.Command {
@@ -209,15 +101,6 @@ a domain every request is refused.`,
 	return cmd
 }
 
-// warnClear says which destinations get the secret without TLS.
-func (c *cli) warnClear(destinations []admin.Destination) {
-	for _, d := range destinations {
-		if d.Clear {
-			c.warn("the secret is sent in clear to %s", d.Rule)
-		}
-	}
-}
-
 func (c *cli) credentialList() *cobra.Command {
 	var q admin.ListQuery
 	var limit int
@@ -247,131 +130,6 @@ func (c *cli) credentialList() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("subject", c.completeFlag(subjectNames))
 	_ = cmd.RegisterFlagCompletionFunc("kind", words(string(keybearer.Basic), string(keybearer.Bearer), string(keybearer.Header)))
 	return cmd
-}
-
-func (c *cli) credentialListing() listing[admin.Credential] {
-	return listing[admin.Credential]{
-		heads: []string{"NAME", "KIND", "STATE", "DESTINATIONS", "LAST USED", "EXPIRES"},
-		cells: func(x admin.Credential) []cell {
-			used := ""
-			if x.Usage != nil && !x.Usage.LastAt.IsZero() {
-				used = ago(x.Usage.LastAt, c.now()) + " by " + x.Usage.LastCaller
-			}
-			return []cell{
-				bold(x.Ref().String()), plain(string(x.Kind)), stateCell(x.State), plain(ruleTexts(x.Destinations)), plain(used),
-				plain(ago(x.ExpiresAt, c.now())),
-			}
-		},
-		name:  func(x admin.Credential) string { return x.Ref().String() },
-		empty: "no credential that you may see",
-	}
-}
-
-func stateCell(s keybearer.State) cell {
-	switch s {
-	case keybearer.Active:
-		return good(string(s))
-	case keybearer.NeedsSecret, keybearer.Expired:
-		return odd(string(s))
-	}
-	return bad(string(s))
-}
-
-// ruleTexts names the destinations in a few words.
-func ruleTexts(destinations []admin.Destination) string {
-	switch len(destinations) {
-	case 0:
-		return "no destination"
-	case 1:
-		return destinations[0].Rule
-	}
-	return fmt.Sprintf("%s and %d more", destinations[0].Rule, len(destinations)-1)
-}
-
-// ruleCell is one rule with what is special about it.
-func ruleCell(d admin.Destination) cell {
-	text := d.Rule
-	if len(d.Methods) > 0 {
-		text += "  " + strings.Join(d.Methods, ",")
-	}
-	if d.Private {
-		text += "  private"
-	}
-	if d.Clear {
-		return odd(text + "  sent in clear")
-	}
-	return plain(text)
-}
-
-func (c *cli) credentialFields(x admin.Credential) []field {
-	var rules, grants, users []cell
-	for _, d := range x.Destinations {
-		rules = append(rules, ruleCell(d))
-	}
-	if len(rules) == 0 {
-		rules = []cell{odd("none: every request is refused")}
-	}
-	for _, g := range x.Grants {
-		grants = append(grants, plainf("%s  %s", g.Subject, g.Level))
-	}
-	now := c.now()
-	var last, uses cell
-	if u := x.Usage; u != nil {
-		if !u.LastAt.IsZero() {
-			last = plainf("%s by %s to %s (%d)", ago(u.LastAt, now), u.LastCaller, u.LastHost, u.LastStatus)
-		}
-		uses = plainf("%d, %d refused", u.Count, u.Refused)
-		for _, by := range u.Callers {
-			users = append(users, plainf("app:%s  %s ago, %d times", by.Caller, span(max(now.Sub(by.LastAt), 0)), by.Count))
-		}
-	}
-	var previous cell
-	if p := x.Previous; p != nil {
-		previous = plainf("version %d, ends %s", p.Version, ago(p.KeptTo, now))
-	}
-	var writes string
-	switch x.Kind {
-	case keybearer.Basic, keybearer.Bearer:
-		writes = "Authorization"
-	default:
-		writes = x.Header + ": " + x.Prefix + "…"
-	}
-	var options []string
-	for _, o := range []struct {
-		on   bool
-		name string
-	}{
-		{x.RequireUser, "require-user"},
-		{x.WebSocket, "websocket"},
-		{x.PassCookies, "pass-cookies"},
-		{x.PassTrace, "pass-trace"},
-	} {
-		if o.on {
-			options = append(options, o.name)
-		}
-	}
-	return []field{
-		row("name", bold(x.Ref().String())),
-		row("id", plain(x.ID)),
-		row("description", plain(x.Description)),
-		row("kind", plain(string(x.Kind))),
-		row("writes", plain(writes)),
-		row("state", stateCell(x.State)),
-		row("destinations", rules...),
-		row("options", plain(strings.Join(options, ", "))),
-		row("grants", grants...),
-		row("your level", plain(x.Level.String())),
-		row("secret", plainf("version %d, %s", x.Version, ago(x.VersionAt, now))),
-		row("previous", previous),
-		row("expires", plain(ago(x.ExpiresAt, now))),
-		row("last used", last),
-		row("uses", uses),
-		row("used by", users...),
-		row("created", plain(ago(x.CreatedAt, now))),
-		row("changed", plain(ago(x.UpdatedAt, now))),
-		row("deleted", bad(ago(x.DeletedAt, now))),
-		row("restorable", plain(ago(x.RestorableTo, now))),
-	}
 }
 
 func (c *cli) credentialShow() *cobra.Command {
@@ -427,35 +185,6 @@ or taking back --require-user, needs the secret again, because the secret then g
 		return printChanged(c, made, made.Ref().String(), c.credentialFields)
 	})
 	return cmd
-}
-
-// patch holds the flags that were written.
-func (t *termsFlags) patch(c *cli, cmd *cobra.Command) (admin.CredentialPatch, error) {
-	var p admin.CredentialPatch
-	f := cmd.Flags()
-	changed := 0
-	for name, set := range map[string]func(){
-		"kind":         func() { kind := keybearer.Kind(t.kind); p.Kind = &kind },
-		"header":       func() { p.Header = &t.header },
-		"prefix":       func() { p.Prefix = &t.prefix },
-		"description":  func() { p.Description = &t.description },
-		"expires":      func() { p.ExpiresAt.Set = true },
-		"require-user": func() { p.RequireUser = &t.requireUser },
-		"websocket":    func() { p.WebSocket = &t.websocket },
-		"pass-cookies": func() { p.PassCookies = &t.passCookies },
-		"pass-trace":   func() { p.PassTrace = &t.passTrace },
-	} {
-		if f.Changed(name) {
-			set()
-			changed++
-		}
-	}
-	if changed == 0 {
-		return p, usagef("there is nothing to change").withHint("keybearer credential edit --help lists what can be; domains and grants have commands of their own")
-	}
-	var err error
-	p.ExpiresAt.Time, err = c.expiry(t.expires)
-	return p, err
 }
 
 func (c *cli) credentialSetSecret() *cobra.Command {
@@ -551,13 +280,4 @@ func (c *cli) tellUsers(ctx context.Context, client *admin.Client, ref keybearer
 	for _, by := range x.Usage.Callers {
 		c.note("app:%s used it %s, %d times, last to %s", by.Caller, ago(by.LastAt, c.now()), by.Count, by.Host)
 	}
-}
-
-// scopePrefixes completes the scope of a credential that is about to be made.
-func scopePrefixes(ctx context.Context, client *admin.Client) ([]string, error) {
-	names, err := scopeNames(ctx, client)
-	for i := range names {
-		names[i] += "/"
-	}
-	return names, err
 }

@@ -29,8 +29,8 @@ const socketOnly = `{
 }
 `
 
-// startServer runs "keybearer run" with the home dir and the configuration, until the test ends.
-func startServer(ctx context.Context, home, config string) (*demo.Server, error) {
+// startServer runs "keybearer run" with the home dir, the configuration and more of an environment.
+func startServer(ctx context.Context, home, config string, env ...string) (*demo.Server, error) {
 	program, err := exec.LookPath("keybearer")
 	if err != nil {
 		return nil, err
@@ -41,12 +41,13 @@ func startServer(ctx context.Context, home, config string) (*demo.Server, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return demo.StartServer(ctx, home, nil, program, "run", "--config", path)
+	return demo.StartServer(ctx, home, env, program, "run", "--config", path)
 }
 
 // TestScripts runs the transcripts of testdata/script. Beside testscript's own commands they have
 //
-//	server [file]        start a server whose home is $KEYBEARER_HOME, with this Caddyfile or one that only has the socket
+//	server [file]        start a server whose home is $KEYBEARER_HOME, with this Caddyfile or one that only has the socket; $PORT is a
+//	                     free port, in the Caddyfile {$PORT}
 //	halt                 end it; it must end well
 //	exits n program …    run a program that must end with exactly this exit code
 func TestScripts(t *testing.T) {
@@ -78,7 +79,10 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 1 {
 		config = ts.ReadFile(args[0])
 	}
-	server, err := startServer(context.Background(), ts.Getenv("KEYBEARER_HOME"), config)
+	port, err := demo.FreePort()
+	ts.Check(err)
+	ts.Setenv("PORT", strconv.Itoa(port))
+	server, err := startServer(context.Background(), ts.Getenv("KEYBEARER_HOME"), config, "PORT="+strconv.Itoa(port))
 	ts.Check(err)
 	servers.Store(ts, server)
 	ts.Defer(func() { _ = server.Stop() })
