@@ -134,6 +134,9 @@ func openCore(a *App) (_ *core, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
+	if err := c.checkKeys(ctx, a.keyring); err != nil {
+		return nil, err
+	}
 	if err := c.openFeed(a); err != nil {
 		return nil, err
 	}
@@ -141,6 +144,36 @@ func openCore(a *App) (_ *core, err error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// checkedKeys is how many scopes are looked at to tell whether this is the store's keyring.
+const checkedKeys = 100
+
+// checkKeys refuses a keyring that has none of the keys that the store's scopes have. One that cannot tell now will be asked again by
+// every use.
+func (c *core) checkKeys(ctx context.Context, guest KeyringModule) error {
+	scopes, err := c.store.Scopes(ctx, keybearer.Query{Limit: checkedKeys})
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	missing := 0
+	for _, s := range scopes.Items {
+		if s.Key == nil {
+			continue
+		}
+		if _, err := c.keyring.KeyVersion(ctx, s.Key.Name); keybearer.CodeOf(err) != keybearer.NotFound {
+			return nil
+		}
+		missing++
+	}
+	if missing == 0 {
+		return nil
+	}
+	name := "the keyring " + guest.CaddyModule().ID.Name()
+	if s, ok := guest.(fmt.Stringer); ok {
+		name = s.String()
+	}
+	return fmt.Errorf("keyring: %s has no key of the store's scopes: it is missing, new or another store's; restore it from your backup", name)
 }
 
 // openCustody puts the operations over the three parts, finishes what a crash left, and sweeps from then on.

@@ -81,6 +81,9 @@ func (l *LocalKeyring) Provision(caddy.Context) error {
 	return notDirectory(l.Path)
 }
 
+// String names the file that holds the scope keys.
+func (l *LocalKeyring) String() string { return l.Path + ".ring" }
+
 // OpenKeyring implements [KeyringModule].
 func (l *LocalKeyring) OpenKeyring(context.Context, *slog.Logger) (keybearer.Keyring, error) {
 	if err := makeParent(l.Path); err != nil {

@@ -102,15 +102,28 @@ func TestBadConfigurationLeavesTheLiveOne(t *testing.T) {
 	}
 }
 
+// Nobody notices a lost ring by the first use, when a new one has been begun.
+func TestKeyringWithoutTheStoresKeys(t *testing.T) {
+	s := newStand(t)
+	s.mustLoad(basics, site)
+	s.furnish()
+	s.works(s.proxy())
+	err := s.load(basics+"\n keyring local {env.STAND}/kb/other.key", site)
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(s.dir, "kb", "other.key.ring")+" has no key of the store's scopes") {
+		t.Fatalf("error is %v", err)
+	}
+	s.works(s.proxy())
+}
+
 // Clients that send one request after the other notice nothing of reloads: each is answered, and arrives once.
 func TestReloadUnderLoad(t *testing.T) {
+	linger, moving = time.Second, 250*time.Millisecond
+	t.Cleanup(func() { linger, moving = 0, 10*time.Millisecond }) // after the stand's
 	s := newStand(t)
 	port := freePort(t)
 	tcp := fmt.Sprintf("http://:%d {\n bind 127.0.0.1\n keybearer\n}\n", port)
 	s.mustLoad(basics, site+tcp)
 	s.furnish()
-	linger, moving = time.Second, 250*time.Millisecond
-	defer func() { linger, moving = 0, 10*time.Millisecond }()
 
 	var sent atomic.Int64
 	stop := make(chan struct{})
