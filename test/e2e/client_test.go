@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -39,7 +42,8 @@ type result struct {
 	Body     string `json:"body"`
 }
 
-// The clients, and the modes in which each of them sends.
+// The clients, and the modes in which each of them sends. Node's proxy and userinfo modes open CONNECT host:80, and so does Go's client in
+// a fourth mode, "tunnel".
 var (
 	clients = []string{"go", "curl", "python", "node"}
 	modes   = []string{"proxy", "userinfo", "gateway"}
@@ -54,10 +58,10 @@ func (w *world) address(j *job) {
 	token := "Bearer " + w.tokens[j.caller]
 	j.URL = "http://" + j.host + j.target
 	switch j.mode {
-	case "proxy":
+	case "proxy", "tunnel":
 		j.Proxy = "http://" + w.Proxy.String()
 		j.Headers["Keybearer-Credential"] = j.credential
-		if j.client == "node" {
+		if j.client == "node" || j.mode == "tunnel" {
 			j.Connect = token
 		} else {
 			j.Headers["Proxy-Authorization"] = token
@@ -174,10 +178,10 @@ type goClient struct {
 	transports map[string]*http.Transport
 }
 
-func (c *goClient) transport(proxy string) (*http.Transport, error) {
+func (c *goClient) transport(proxy, connect string) (*http.Transport, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t, ok := c.transports[proxy]; ok {
+	if t, ok := c.transports[proxy+connect]; ok {
 		return t, nil
 	}
 	t := &http.Transport{MaxIdleConnsPerHost: 64}
@@ -186,13 +190,37 @@ func (c *goClient) transport(proxy string) (*http.Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.Proxy = http.ProxyURL(u)
+		if connect == "" {
+			t.Proxy = http.ProxyURL(u)
+		} else {
+			t.DialContext = func(_ context.Context, _, addr string) (net.Conn, error) { return tunnel(u.Host, addr, connect) }
+		}
 	}
 	if c.transports == nil {
 		c.transports = map[string]*http.Transport{}
 	}
-	c.transports[proxy] = t
+	c.transports[proxy+connect] = t
 	return t, nil
+}
+
+// tunnel opens a tunnel to addr with CONNECT.
+func tunnel(proxy, addr, authorization string) (net.Conn, error) {
+	conn, err := net.Dial("tcp", proxy)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = io.WriteString(conn, request("CONNECT", addr, addr, "Proxy-Authorization: "+authorization)); err == nil {
+		var resp *http.Response
+		// Nothing comes behind the answer before a request is sent, so the reader swallows nothing.
+		if resp, err = http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: "CONNECT"}); err == nil && resp.StatusCode != 200 {
+			err = errors.New(resp.Status)
+		}
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 func (c *goClient) close() {
@@ -202,7 +230,7 @@ func (c *goClient) close() {
 }
 
 func (c *goClient) send(j *job) (result, error) {
-	transport, err := c.transport(j.Proxy)
+	transport, err := c.transport(j.Proxy, j.Connect)
 	if err != nil {
 		return result{}, err
 	}

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -21,6 +24,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	extra := harness.Address() // of a site that every other configuration has
 	accepts := harness.Accepts(netip.AddrPortFrom(extra, 9090))
 
+	all := append([]string{"tunnel"}, modes...)
 	var stop atomic.Bool
 	var sent atomic.Int64
 	var wg sync.WaitGroup
@@ -30,7 +34,7 @@ func TestReloadUnderLoad(t *testing.T) {
 			defer clients[i].close()
 			for n := 0; !stop.Load(); n++ {
 				j := &job{
-					ID: fmt.Sprintf("w%d-%d", i, n), client: "go", mode: modes[i%len(modes)], Method: "POST", Body: strings.Repeat("x", 100),
+					ID: fmt.Sprintf("w%d-%d", i, n), client: "go", mode: all[i%len(all)], Method: "POST", Body: strings.Repeat("x", 100),
 					caller: "billing", credential: "docs/crm", host: "api.example.com", target: "/hook",
 				}
 				w.address(j)
@@ -102,4 +106,42 @@ func (w *world) outcomes(t *testing.T) int {
 	t.Helper()
 	output := w.Output(t)
 	return strings.Count(output, "successfully reloaded config") + strings.Count(output, "failed to reload config")
+}
+
+// A reload ends idle tunnels in time, and a request that is under way in one when it has been answered.
+func TestReloadWithTunnels(t *testing.T) {
+	w := newWorld(t)
+	w.billing("api.example.com")
+	began, release := make(chan struct{}), make(chan struct{})
+	w.recorder("api.example.com", func(*harness.Arrival) []byte {
+		close(began)
+		<-release
+		return []byte("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+	})
+	open := func() net.Conn {
+		conn, err := tunnel(w.Proxy.String(), "api.example.com:80", "Bearer "+w.tokens["billing"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		return conn
+	}
+	idle, busy := open(), open()
+	if _, err := io.WriteString(busy, request("GET", "/", "api.example.com", "Keybearer-Credential: docs/crm")); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	w.Configure(t, w.options("secret_ttl 7m"), "")
+	w.Reload()
+	if n, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the idle tunnel: %d bytes, %v", n, err)
+	}
+	close(release)
+	if a := readAnswer(t, busy, "GET"); a.StatusCode != 200 || string(a.body) != "late" {
+		t.Errorf("in the busy tunnel: %s", a.raw)
+	}
+	if n, err := busy.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the tunnel after its request: %d bytes, %v", n, err)
+	}
 }
