@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	_ "github.com/nlnwa/whatwg-url/url" // its test data are the Web Platform Tests
 )
 
 func TestCanonicalHost(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -157,14 +158,49 @@ func TestATLSHelloInATunnelIsRefusedInClear(t *testing.T) {
 	}
 }
 
-func TestClosingTheProxyEndsTunnels(t *testing.T) {
+func TestDrainingLetsARequestInsideATunnelFinishAndEndsTheTunnel(t *testing.T) {
 	l := newLab(t)
+	l.credential("crm", l.bearer(), "s3cret-token")
+	release := make(chan struct{})
+	l.handle = func(w http.ResponseWriter, _ *http.Request) { <-release; _, _ = io.WriteString(w, "ok") }
 	addr := l.serve(Route{})
-	c := openTunnel(t, addr, "CONNECT api.example.com:80 HTTP/1.1\r\nHost: api.example.com:80\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
-	l.proxy.closeTunnels()
-	if _, err := c.r.ReadByte(); err == nil {
+	host := strings.TrimPrefix(l.destination.URL, "https://")
+	connect := "CONNECT " + host + " HTTP/1.1\r\nHost: " + host + "\r\nProxy-Authorization: Bearer " + l.token + "\r\n\r\n"
+	silent, busy := openTunnel(t, addr, connect), openTunnel(t, addr, connect)
+	_, _ = io.WriteString(busy.conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nKeybearer-Credential: docs/crm\r\n\r\n")
+	<-l.seen
+	drained := make(chan struct{})
+	go func() { l.proxy.tunnels.drain(time.Minute); close(drained) }()
+	if _, err := silent.r.ReadByte(); err == nil {
+		t.Fatal("a tunnel in which nothing was asked stays open")
+	}
+	select {
+	case <-drained:
+		t.Fatal("drained with a request under way")
+	default:
+	}
+	close(release)
+	resp, body := busy.read()
+	if resp.StatusCode != 200 || body != "ok" {
+		t.Fatalf("got %d %s", resp.StatusCode, body)
+	}
+	<-drained
+	if _, err := busy.r.ReadByte(); err == nil {
 		t.Fatal("the tunnel is still open")
 	}
+}
+
+func TestDrainingIsBounded(t *testing.T) {
+	l := newLab(t)
+	l.credential("crm", l.bearer(), "s3cret-token")
+	release := make(chan struct{})
+	l.handle = func(http.ResponseWriter, *http.Request) { <-release }
+	t.Cleanup(func() { close(release) })
+	host := strings.TrimPrefix(l.destination.URL, "https://")
+	c := openTunnel(t, l.serve(Route{}), "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
+	_, _ = io.WriteString(c.conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nKeybearer-Credential: docs/crm\r\n\r\n")
+	<-l.seen
+	l.proxy.tunnels.drain(10 * time.Millisecond) // returns
 }
 
 func TestWhatTheAppSendsOfOursOrOfAProxyNeverArrives(t *testing.T) {

@@ -4,10 +4,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -45,9 +43,7 @@ type Proxy struct {
 	peer       func(*http.Request) *keybearer.PeerCredentials
 	logger     *slog.Logger
 
-	tunnels sync.WaitGroup
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{} // hijacked; nil once closed
+	tunnels tunnels
 	quit    chan struct{}
 }
 
@@ -81,7 +77,6 @@ func New(c Config) (*Proxy, error) {
 		transports: &transports{dialer: c.Dialer, roots: c.Roots, c: &c, pools: map[poolKey]*http.Transport{}},
 		peer:       c.Peer,
 		logger:     c.Logger,
-		conns:      map[net.Conn]struct{}{},
 		quit:       make(chan struct{}),
 	}
 	go p.sweep(c.SecretTTL, c.StoreMaxStale)
@@ -108,40 +103,17 @@ func (p *Proxy) Handler(r Route) (http.Handler, error) {
 	return &handler{proxy: p, route: &r}, nil
 }
 
-// Close ends tunnels and idle connections and stops following the store. Requests under way outside tunnels are not touched: the
-// server that runs them drains them before.
+// How long requests inside tunnels may go on after Close has been called.
+const drainTime = 10 * time.Second
+
+// Close lets requests inside tunnels finish, for 10 s at most, ends tunnels and idle connections, and stops following the store. Requests
+// under way outside tunnels are not touched: the server that runs them drains them before.
 func (p *Proxy) Close() error {
-	p.gate.stop()
+	p.tunnels.drain(drainTime)
 	close(p.quit)
-	p.closeTunnels()
+	p.gate.stop()
 	p.transports.close()
 	return nil
-}
-
-func (p *Proxy) closeTunnels() {
-	p.mu.Lock()
-	for conn := range p.conns {
-		conn.Close()
-	}
-	p.conns = nil
-	p.mu.Unlock()
-	p.tunnels.Wait()
-}
-
-func (p *Proxy) track(conn net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.conns == nil {
-		return false
-	}
-	p.conns[conn] = struct{}{}
-	return true
-}
-
-func (p *Proxy) untrack(conn net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.conns, conn)
 }
 
 // sweep lets go of secrets that nobody uses any more.

@@ -304,6 +304,11 @@ func (c *tunnel) roundTrip(text string) (*http.Response, string) {
 	if _, err := io.WriteString(c.conn, text); err != nil {
 		c.t.Fatal(err)
 	}
+	return c.read()
+}
+
+func (c *tunnel) read() (*http.Response, string) {
+	c.t.Helper()
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		c.t.Fatal(err)

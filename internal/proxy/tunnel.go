@@ -69,16 +69,29 @@ func (h *handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 	}
 	inner := &handler{proxy: h.proxy, route: h.route, tunnel: tunnel}
 	call.Fields = nil // pooled; the tunnel has what it needs
-	h.proxy.tunnels.Go(func() { inner.serve(conn, rw, call, id) })
+	h.proxy.tunnels.group.Go(func() { inner.serve(conn, rw, call, id) })
 }
 
 // serve speaks HTTP/1.1 on a hijacked connection until it ends.
 func (h *handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
-	if !h.proxy.track(conn) {
+	l := &oneConn{conn: &buffered{conn, rw.Reader}, closed: make(chan struct{})}
+	ended := make(chan struct{})
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 256 << 10,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(h.proxy.logger.Handler(), slog.LevelDebug),
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			if s == http.StateClosed || s == http.StateHijacked {
+				close(ended)
+				l.Close()
+			}
+		},
+	}
+	if !h.proxy.tunnels.add(conn, server) {
 		return
 	}
-	defer h.proxy.untrack(conn)
+	defer h.proxy.tunnels.remove(conn)
 	_ = conn.SetDeadline(time.Now().Add(tunnelIdle))
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nKeybearer-Request-Id: %s\r\n\r\n", id); err != nil {
 		return
@@ -92,18 +105,10 @@ func (h *handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
-	l := &oneConn{conn: &buffered{conn, rw.Reader}, done: make(chan struct{})}
-	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 256 << 10,
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(h.proxy.logger.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed || s == http.StateHijacked {
-				l.Close()
-			}
-		},
+	_ = server.Serve(l) // returns when the connection has ended, or at once when the tunnels are drained
+	if l.given {
+		<-ended
 	}
-	_ = server.Serve(l) // ends when the connection does
 }
 
 // refuseTLS says in clear, to whoever looks at the bytes, why the handshake fails.
@@ -124,29 +129,29 @@ func (h *handler) refuseTLS(conn net.Conn, call *Call, id string) {
 	_ = w.Flush()
 }
 
-// oneConn is a listener that gives one connection and then waits until that is closed.
+// oneConn is a listener that gives one connection and then waits until it is closed. Accept is called by one goroutine.
 type oneConn struct {
-	conn net.Conn
-	once sync.Once
-	done chan struct{}
-
-	mu    sync.Mutex
-	given bool
+	conn   net.Conn
+	given  bool
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (l *oneConn) Accept() (net.Conn, error) {
-	l.mu.Lock()
-	given := l.given
-	l.given = true
-	l.mu.Unlock()
-	if !given {
+	select {
+	case <-l.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	if !l.given {
+		l.given = true
 		return l.conn, nil
 	}
-	<-l.done
+	<-l.closed
 	return nil, net.ErrClosed
 }
 
-func (l *oneConn) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *oneConn) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
 func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
 
 // buffered reads first what the outer server had read already.
@@ -156,3 +161,53 @@ type buffered struct {
 }
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// tunnels are the connections that were taken from their server, which no longer waits for them.
+type tunnels struct {
+	group sync.WaitGroup
+
+	mu      sync.Mutex
+	open    map[net.Conn]*http.Server
+	drained bool
+}
+
+// add takes a tunnel in, unless no more are taken.
+func (t *tunnels) add(conn net.Conn, server *http.Server) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.drained {
+		return false
+	}
+	if t.open == nil {
+		t.open = map[net.Conn]*http.Server{}
+	}
+	t.open[conn] = server
+	return true
+}
+
+func (t *tunnels) remove(conn net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, conn)
+}
+
+// drain takes no more tunnels, lets each finish the request under way, for so long at most, and returns when all have ended.
+func (t *tunnels) drain(within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	t.mu.Lock()
+	t.drained = true
+	open := t.open
+	t.open = nil
+	t.mu.Unlock()
+	var wg sync.WaitGroup
+	for conn, server := range open {
+		wg.Go(func() {
+			// Idle is known a moment after the answer; a tunnel in which nothing has been asked yet is closed by its end.
+			_ = server.Shutdown(ctx)
+			conn.Close()
+		})
+	}
+	wg.Wait()
+	t.group.Wait()
+}
