@@ -108,7 +108,7 @@ func call[T any](ctx context.Context, c *Client, method, path string, query url.
 		return out, nil
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, 64<<20)).Decode(&out); err != nil {
-		return out, c.unreachable(err)
+		return out, c.foreign("its answer cannot be read", err)
 	}
 	return out, nil
 }
@@ -154,9 +154,17 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	defer res.Body.Close()
 	var p Problem
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&p); err != nil || p.Code == "" {
-		return nil, c.unreachable(errors.New("the answer is not Keybearer's: " + res.Status))
+		return nil, c.foreign("it answered "+res.Status, err)
 	}
 	return nil, &keybearer.Error{Code: p.Code, Detail: p.Detail, Hint: p.Hint}
+}
+
+// foreign says that something answers, and that it is not the admin API.
+func (c *Client) foreign(what string, err error) error {
+	return &keybearer.Error{
+		Code: keybearer.ServerUnreachable, Detail: "what answers at " + c.where + " is not Keybearer's admin API: " + what,
+		Hint: "check KEYBEARER_ADDR, and that nothing stands between", Err: err,
+	}
 }
 
 // unreachable says where the server was looked for and what to do.

@@ -1,8 +1,11 @@
 package admin_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -373,5 +376,41 @@ func TestAuditTail(t *testing.T) {
 	}
 	if want := []string{"scope.create", "scope.generate-key", "credential.create", "credential.disable", "credential.enable"}; !slices.Equal(got, want) {
 		t.Fatal(got)
+	}
+}
+
+// Whoever answers in Keybearer's place must not make it look as if nobody answered.
+func TestSomethingElseAnswers(t *testing.T) {
+	for name, answer := range map[string]string{
+		"a gateway's page":   "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>",
+		"another API's JSON": "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}",
+		"a page":             "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { listener.Close() })
+			go func() {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					_, _ = conn.Write([]byte(answer))
+				}
+			}()
+			c, err := admin.NewClient(admin.ClientConfig{Socket: listener.Addr().String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			_, err = c.Scope(t.Context(), "docs")
+			if e := keybearer.AsError(err); e == nil || e.Code != keybearer.ServerUnreachable || !strings.Contains(e.Detail, "is not Keybearer's admin API") {
+				t.Fatalf("got %v", err)
+			}
+		})
 	}
 }
