@@ -139,7 +139,8 @@ http://:8080 {
 	}
 	p := harness.Start(b, harness.Command{
 		Name: name, Path: binary, Args: []string{"run", "--config", config, "--adapter", "caddyfile"},
-		Env: []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "KEYBEARER_HOME=" + dir}, Dir: dir,
+		// GOGC as stock Caddy has it: keybearer run sets another unless it is given.
+		Env: []string{"GOGC=100", "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "KEYBEARER_HOME=" + dir}, Dir: dir,
 		CPU: s.cpu, Ready: harness.Accepts(addr),
 	})
 	return &contender{name, p, addr, post("/hook")}
