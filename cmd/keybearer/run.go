@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/caddyserver/caddy/v2"
@@ -58,6 +59,11 @@ func (c *cli) serve(config, adapter, pidfile string) error {
 	// The memory limit of the container or the machine; the Go runtime itself sees to the CPUs.
 	_, _ = memlimit.Set(memlimit.WithLogger(slog.New(slog.DiscardHandler)),
 		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)))
+	if os.Getenv("GOGC") == "" {
+		// A proxy makes much short-lived garbage beside a small heap: collecting it less often costs some 25 MiB and saves a tenth of
+		// the processor. The memory limit above still holds.
+		debug.SetGCPercent(300)
+	}
 
 	text, source, used, err := loadConfig(config, adapter)
 	if err != nil {
