@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,7 +129,9 @@ func TestRotateWaits(t *testing.T) {
 // A pipe that nobody writes to does not look like a hang.
 func TestWaitingForTheSecretIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _, talk := testCLI(asTable)
+		c, _, _ := testCLI(asTable)
+		talk := &lockedBuffer{}
+		c.err = talk
 		in, pipe := io.Pipe()
 		c.in = in
 		done := make(chan secretInput)
@@ -141,7 +144,7 @@ func TestWaitingForTheSecretIsTold(t *testing.T) {
 		}()
 		time.Sleep(1 * time.Second)
 		synctest.Wait()
-		if talk.Len() > 0 {
+		if talk.String() != "" {
 			t.Errorf("too early: %s", talk)
 		}
 		time.Sleep(2 * time.Second)
@@ -210,4 +213,22 @@ func TestCompletionIsSilent(t *testing.T) {
 	if d := cmp.Diff([]string{"ba", "b"}, names); d != "" {
 		t.Error(d)
 	}
+}
+
+// lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -90,8 +90,9 @@ var (
 	}
 )
 
+func init() { time.Local = time.UTC } // goldens show local times
+
 func TestOutputGolden(t *testing.T) {
-	time.Local = time.UTC
 	refused := admin.CheckResult{
 		Code: keybearer.MethodNotAllowed, Reason: "the rule admits POST only", Destination: "https://a.example.com/hook", Hint: "use POST",
 		Steps: []admin.CheckStep{{Step: "caller", Passed: true, Detail: "app:billing is live"}, {Step: "rule", Detail: "no rule admits GET"}},
