@@ -62,7 +62,7 @@ func within(t *testing.T, what string, limit time.Duration, fn func(try int)) {
 		best = min(best, time.Since(start))
 	}
 	t.Logf("%-32s %v", what, best.Round(time.Microsecond))
-	if best > limit {
+	if best > limit && !raced { // the detector makes everything slow
 		t.Errorf("%s takes %v, want at most %v", what, best, limit)
 	}
 }
@@ -145,7 +145,7 @@ func TestScale(t *testing.T) {
 		{"search in a scope, no match", slow * 100 * time.Millisecond, keybearer.Query{Text: "no such thing", ScopeID: scopes[7].ID}, 0},
 		{"search, many matches", 100 * time.Millisecond, keybearer.Query{Text: "example.com"}, 100},
 		{"kind, no match", slow * 100 * time.Millisecond, keybearer.Query{Kind: keybearer.Basic}, 0},
-		{"a rare subject", slow * 100 * time.Millisecond, keybearer.Query{Subject: "app:app-999"}, 100},
+		{"a rare subject", slow * 100 * time.Millisecond, keybearer.Query{Subject: "app:app-999"}, min(100, n/1000)},
 		{"a frequent subject", 100 * time.Millisecond, keybearer.Query{Subject: "group:staff"}, 100},
 		{"by id", 100 * time.Millisecond, keybearer.Query{AfterID: "crd_m"}, 100},
 		{"by id in a scope", 100 * time.Millisecond, keybearer.Query{AfterID: "crd_m", ScopeID: scopes[7].ID}, 100},
@@ -157,9 +157,9 @@ func TestScale(t *testing.T) {
 			}
 		})
 	}
-	deep := must(s.Credentials(t.Context(), keybearer.Query{ScopeID: scopes[9].ID, Limit: 1000}))(t)
+	deep := must(s.Credentials(t.Context(), keybearer.Query{ScopeID: scopes[9].ID, Limit: 500}))(t)
 	within(t, "a later page", 100*time.Millisecond, func(int) {
-		if p := must(s.Credentials(t.Context(), keybearer.Query{Cursor: deep.Next}))(t); p.Items[0].Name <= deep.Items[999].Name {
+		if p := must(s.Credentials(t.Context(), keybearer.Query{Cursor: deep.Next}))(t); p.Items[0].Name <= deep.Items[499].Name {
 			t.Fatal("the page is not behind the cursor")
 		}
 	})
@@ -173,7 +173,7 @@ func TestScale(t *testing.T) {
 		c.Description = fmt.Sprint("changed ", try)
 		c.Revision = must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Credential: c}}}))(t)
 	})
-	if grown := resident(t) - before; grown > 64<<20 {
+	if grown := resident(t) - before; grown > 64<<20 && !raced {
 		t.Errorf("memory grew by %d MB", grown>>20)
 	} else {
 		t.Logf("memory grew by %d MB", grown>>20)

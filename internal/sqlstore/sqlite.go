@@ -83,6 +83,7 @@ func (e *sqliteEngine) connect(n int, fresh bool) *sql.DB {
 	if n == 1 {
 		q.Set("_journal_mode", "WAL")
 		q.Set("_txlock", "immediate")
+		q.Add("_pragma", "cache_size(-16000)") // KiB; large batches touch many pages
 		if fresh {
 			// First of all statements, so that no file of ours is without it.
 			q.Add("_pragma", fmt.Sprintf("application_id(%d)", applicationID))

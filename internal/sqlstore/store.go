@@ -20,10 +20,12 @@ type Store struct {
 	reads  reader
 	writes *sql.DB
 	turn   chan struct{} // holds one token; whoever writes has taken it, until the last watcher has returned
-	closed chan struct{}
-	again  *time.Timer // of a settling that has to be repeated; nil: none. Belongs to whoever has the turn
 	watch  watchers
 	keep   int64 // how many changes stay in the feed
+
+	// These belong to whoever has the turn.
+	again  *time.Timer // of a settling that has to be repeated; nil: none
+	closed bool
 }
 
 // engine is what differs between databases.
@@ -53,17 +55,20 @@ func newStore(e engine, reads, writes *sql.DB, gate *sync.RWMutex) *Store {
 		reads:  reader{db: reads, gate: gate, stmts: make(map[string]*sql.Stmt)},
 		writes: writes,
 		turn:   make(chan struct{}, 1),
-		closed: make(chan struct{}),
 		keep:   keepChanges,
 	}
 	s.turn <- struct{}{}
 	return s
 }
 
-// Close releases the database. No other method may be called after it or while it runs.
+// Close releases the database. No other method may be called after it or while it runs; Close once more does nothing.
 func (s *Store) Close() error {
 	<-s.turn
-	close(s.closed)
+	defer func() { s.turn <- struct{}{} }()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	if s.again != nil {
 		s.again.Stop()
 	}
@@ -79,14 +84,12 @@ func (s *Store) settle(ctx context.Context, replaced bool) {
 		return
 	}
 	s.again = time.AfterFunc(settleAgain, func() {
-		select {
-		case <-s.closed:
-			return
-		case <-s.turn:
-		}
+		<-s.turn
 		defer func() { s.turn <- struct{}{} }()
 		s.again = nil
-		s.settle(context.Background(), false)
+		if !s.closed {
+			s.settle(context.Background(), false)
+		}
 	})
 }
 
