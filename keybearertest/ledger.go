@@ -76,7 +76,9 @@ func testCheckpoint(t *testing.T, l keybearer.Ledger) {
 
 // testRefusals: they count apart and are no last use.
 func testRefusals(t *testing.T, l keybearer.Ledger) {
-	refusal := keybearer.UseRecord{CredentialID: "crd_a", Caller: "spy", User: "eve", Host: "evil.example:443", Code: keybearer.DestinationNotAllowed, Refused: true, At: epoch}
+	refusal := keybearer.UseRecord{
+		CredentialID: "crd_a", Caller: "spy", User: "eve", Host: "evil.example:443", Code: keybearer.DestinationNotAllowed, Refused: true, At: epoch,
+	}
 	record(t, l, refusal, refusal)
 	want := map[string]keybearer.Usage{"crd_a": {Refused: 2}}
 	if diff := gocmp.Diff(want, must(l.Usage(t.Context(), "crd_a"))(t), same); diff != "" {

@@ -101,7 +101,10 @@ func filled() (*keybearer.Scope, *keybearer.Credential, *keybearer.Caller, *keyb
 // testRoundTrip: every field of every kind of record comes back as it was given.
 func testRoundTrip(t *testing.T, s keybearer.Store) {
 	scope, credential, caller, operator := filled()
-	for _, r := range []any{*scope, *scope.Key, *scope.Work, *credential, credential.Current, credential.Current.Terms, credential.Current.Terms.Rules[0], *caller, *operator, caller.Tokens[0]} {
+	for _, r := range []any{
+		*scope, *scope.Key, *scope.Work, *credential, credential.Current, credential.Current.Terms, credential.Current.Terms.Rules[0],
+		*caller, *operator, caller.Tokens[0],
+	} {
 		v := reflect.ValueOf(r)
 		for i := range v.NumField() {
 			if f := v.Type().Field(i); f.Name != "Revision" && v.Field(i).IsZero() {
@@ -160,7 +163,9 @@ func testTimes(t *testing.T, s keybearer.Store) {
 	caller.CreatedAt, caller.Tokens = given, []keybearer.Token{token}
 	operator := newOperator("ann")
 	operator.UpdatedAt = given
-	commit(t, s, puts(scope, c, caller, operator))
+	b := puts(scope, c, caller, operator)
+	b.Events = []keybearer.Event{{ID: "req_x", Time: given}}
+	commit(t, s, b)
 
 	gotScope := must(s.Scope(t.Context(), "docs"))(t)
 	got := must(s.Credential(t.Context(), keybearer.Ref{Scope: "docs", Name: "crm"}))(t)
@@ -172,6 +177,7 @@ func testTimes(t *testing.T, s keybearer.Store) {
 		"Previous.CreatedAt": got.Previous.CreatedAt, "Previous.RetiredAt": got.Previous.RetiredAt,
 		"Caller.CreatedAt": gotCaller.CreatedAt, "Token.CreatedAt": gotCaller.Tokens[0].CreatedAt, "Token.ExpiresAt": gotCaller.Tokens[0].ExpiresAt,
 		"Operator.UpdatedAt": must(s.Operator(t.Context(), "ann"))(t).UpdatedAt,
+		"Event.Time":         must(s.Events(t.Context(), 1))(t)[0].Event.Time,
 	} {
 		if at.Location() != time.UTC || at.Nanosecond()%1000 != 0 || at.Sub(given).Abs() >= time.Microsecond {
 			t.Errorf("%s: gave %v, got %v", name, given, at)
@@ -180,7 +186,7 @@ func testTimes(t *testing.T, s keybearer.Store) {
 	if !gotScope.DeletedAt.IsZero() || !got.DeletedAt.IsZero() || !got.Current.RetiredAt.IsZero() || !gotCaller.DeletedAt.IsZero() {
 		t.Error("a zero time did not stay zero")
 	}
-	if !c.CreatedAt.Equal(given) || c.CreatedAt.Location() != local || !caller.Tokens[0].CreatedAt.Equal(given) {
+	if !c.CreatedAt.Equal(given) || c.CreatedAt.Location() != local || !b.Events[0].Time.Equal(given) || !caller.Tokens[0].CreatedAt.Equal(given) {
 		t.Error("the store modified a record that it was given")
 	}
 }

@@ -173,7 +173,8 @@ func fillDisk(path string) {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
 		die(err)
 	}
-	if _, err := s.Commit(unbounded, keybearer.Batch{Writes: []keybearer.Write{{Scope: &keybearer.Scope{ID: keybearer.NewID(keybearer.IDScope), Name: "again"}}}}); err != nil {
+	scope := &keybearer.Scope{ID: keybearer.NewID(keybearer.IDScope), Name: "again"}
+	if _, err := s.Commit(unbounded, keybearer.Batch{Writes: []keybearer.Write{{Scope: scope}}}); err != nil {
 		die("after there was room again:", describe(err), err)
 	}
 	fmt.Println("acknowledged again")

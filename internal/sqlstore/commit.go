@@ -30,11 +30,12 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 	}
 	events := make([][]byte, len(b.Events))
 	for i := range b.Events {
-		e, err := json.Marshal(&b.Events[i])
-		if err != nil {
+		e := b.Events[i]
+		trim(&e.Time)
+		var err error
+		if events[i], err = json.Marshal(&e); err != nil {
 			return 0, s.engine.fail(op, keybearer.NewError(keybearer.Invalid, "an event holds a value that cannot be stored").Wrap(err))
 		}
-		events[i] = e
 	}
 
 	var seq int64

@@ -109,6 +109,14 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 	if err := e.writes.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return e.explain(op, e.path, err)
 	}
+	var mode string
+	if err := e.writes.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return e.explain(op, e.path, err)
+	}
+	if mode != "wal" {
+		return keybearer.NewError(keybearer.StoreUnavailable, "the file system of "+e.path+" does not allow SQLite's write-ahead log").
+			WithHint("put the store on a local disk")
+	}
 	files, err := migrations.ReadDir("schema")
 	if err != nil {
 		return e.explain(op, e.path, err)
