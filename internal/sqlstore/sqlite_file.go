@@ -13,7 +13,7 @@ import (
 )
 
 // place returns the absolute path of the file itself, links resolved, after making sure that its directory is there and
-// belongs to us alone: the log beside the file holds the same content.
+// that nobody else can put other files in place of ours. Others may see the names: the files themselves are closed to them.
 func place(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -33,10 +33,10 @@ func place(path string) (string, error) {
 	if err != nil {
 		return "", unusable(dir, err)
 	}
-	if mode := info.Mode().Perm(); mode&0o066 != 0 {
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return "", keybearer.NewError(keybearer.StoreUnavailable,
-			fmt.Sprintf("the directory %s has mode %04o: others than its owner may read or write in it", dir, mode)).
-			WithHint("chmod 700 " + dir)
+			fmt.Sprintf("the directory %s has mode %04o: others than its owner may write in it", dir, mode)).
+			WithHint("chmod go-w " + dir)
 	}
 	return abs, nil
 }

@@ -89,12 +89,19 @@ func TestOpenMakesPrivateFiles(t *testing.T) {
 }
 
 func TestOpenRefusesSharedPlaces(t *testing.T) {
-	for _, mode := range []os.FileMode{0o770, 0o750, 0o755, 0o707, 0o704, 0o777, 0o777 | os.ModeSticky} {
+	for _, mode := range []os.FileMode{0o770, 0o720, 0o707, 0o702, 0o777, 0o777 | os.ModeSticky} {
 		t.Run(fmt.Sprintf("directory %o", mode), func(t *testing.T) {
 			dir, path := home(t)
 			chmod(t, dir, mode)
-			refused(t, path, "others than its owner", dir, "chmod 700 "+dir)
+			refused(t, path, "others than its owner", dir, "chmod go-w "+dir)
 			chmod(t, dir, 0o700)
+			closed(t, path)
+		})
+	}
+	for _, mode := range []os.FileMode{0o711, 0o750, 0o755} {
+		t.Run(fmt.Sprintf("directory %o is fine", mode), func(t *testing.T) {
+			dir, path := home(t)
+			chmod(t, dir, mode)
 			closed(t, path)
 		})
 	}
