@@ -25,6 +25,6 @@ type PeerCredentials struct {
 type Identity interface {
 	// Identify returns the caller that the evidence proves, or nil when it holds nothing that this identity looks at. It returns
 	// [CallerUnauthenticated] when it does hold such a thing and that is wrong, expired or of a caller that is not
-	// live, and [StoreUnavailable] when it cannot tell.
+	// live, [StoreUnavailable] when it cannot tell, and [CallerGone] when ctx ends first.
 	Identify(ctx context.Context, e *Evidence) (*Caller, error)
 }

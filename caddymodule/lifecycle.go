@@ -29,9 +29,12 @@ func (a *App) start() error {
 	}
 	a.engine = e
 	for _, h := range a.handlers {
-		if h.next, err = e.proxy.Handler(h.route); err != nil {
+		handler, err := e.proxy.Handler(h.route)
+		if err != nil {
 			return err
 		}
+		a.held.add(handler.Close) // its tunnels end with the configuration
+		h.next = handler
 	}
 	api := admin.Config{Custody: e.core.custody, Audit: a.readAudit(e.core), Logger: logs.logger()}
 	api.Authenticate = admin.Tokens(e.core.custody)
@@ -49,6 +52,7 @@ func (a *App) start() error {
 		}
 	}
 	logs.change(a.logger)
+	muteQuotes()
 	return nil
 }
 

@@ -7,24 +7,18 @@ package fence
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // Any is the id to depend on when an entry says that something is absent: every change drops it.
 const Any = "*"
 
-// Entry is one cached value. It is immutable but for its staleness.
-type Entry[V any] struct {
-	Value V
-
+// entry is one cached value. It is immutable.
+type entry[V any] struct {
+	value V
 	ids   []string
 	at    time.Time
-	stale atomic.Bool
 }
-
-// Stale reports whether a record that the value was made from has changed since. Once true it stays true.
-func (e *Entry[V]) Stale() bool { return e.stale.Load() }
 
 // Load makes a value and names the records it depends on.
 type Load[V any] func(ctx context.Context) (value V, ids []string, err error)
@@ -38,14 +32,14 @@ type Cache[K comparable, V any] struct {
 	now     func() time.Time
 
 	mu      sync.RWMutex
-	entries map[K]*Entry[V]
+	entries map[K]*entry[V]
 	byID    map[string]map[K]struct{}
 	flights map[K]*flight[V]
 }
 
 type flight[V any] struct {
 	done    chan struct{}
-	entry   *Entry[V]
+	value   V
 	err     error
 	touched map[string]struct{} // ids changed while it ran; guarded by Cache.mu
 	flushed bool
@@ -63,22 +57,22 @@ type Config struct {
 func New[K comparable, V any](c Config) *Cache[K, V] {
 	return &Cache[K, V]{
 		max: c.Max, maxAge: c.MaxAge, timeout: c.Timeout, now: c.Now,
-		entries: map[K]*Entry[V]{}, byID: map[string]map[K]struct{}{}, flights: map[K]*flight[V]{},
+		entries: map[K]*entry[V]{}, byID: map[string]map[K]struct{}{}, flights: map[K]*flight[V]{},
 	}
 }
 
-// Get returns the entry for key, loading it if need be. It returns ctx's error when ctx ends first, and the load's otherwise.
-func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (*Entry[V], error) {
+// Get returns the value for key, loading it if need be. It returns ctx's error when ctx ends first, and the load's otherwise.
+func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (value V, _ error) {
 	c.mu.RLock()
 	e := c.entries[key]
 	c.mu.RUnlock()
 	if e != nil && c.now().Sub(e.at) < c.maxAge {
-		return e, nil
+		return e.value, nil
 	}
 	c.mu.Lock()
 	if e = c.entries[key]; e != nil && c.now().Sub(e.at) < c.maxAge {
 		c.mu.Unlock()
-		return e, nil
+		return e.value, nil
 	}
 	f := c.flights[key]
 	if f == nil {
@@ -89,9 +83,9 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (*Entry[V], 
 	c.mu.Unlock()
 	select {
 	case <-f.done:
-		return f.entry, f.err
+		return f.value, f.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return value, ctx.Err()
 	}
 }
 
@@ -116,8 +110,8 @@ func (c *Cache[K, V]) fill(ctx context.Context, key K, f *flight[V], load Load[V
 		if err != nil {
 			f.err = err
 		} else {
-			f.entry = &Entry[V]{Value: v, ids: ids, at: at}
-			c.put(key, f.entry)
+			f.value = v
+			c.put(key, &entry[V]{v, ids, at})
 		}
 		c.mu.Unlock()
 		close(f.done)
@@ -138,7 +132,7 @@ func (f *flight[V]) fenced(ids []string) bool {
 	return false
 }
 
-func (c *Cache[K, V]) put(key K, e *Entry[V]) {
+func (c *Cache[K, V]) put(key K, e *entry[V]) {
 	if old := c.entries[key]; old != nil {
 		c.drop(key, old)
 	}
@@ -159,7 +153,7 @@ func (c *Cache[K, V]) put(key K, e *Entry[V]) {
 	}
 }
 
-func (c *Cache[K, V]) drop(key K, e *Entry[V]) {
+func (c *Cache[K, V]) drop(key K, e *entry[V]) {
 	delete(c.entries, key)
 	for _, id := range e.ids {
 		keys := c.byID[id]
@@ -170,7 +164,7 @@ func (c *Cache[K, V]) drop(key K, e *Entry[V]) {
 	}
 }
 
-// Changed drops, and marks as stale, every entry that depends on one of the ids. When it returns, no later Get gives
+// Changed drops every entry that depends on one of the ids. When it returns, no later Get gives
 // a value made before the change.
 func (c *Cache[K, V]) Changed(ids ...string) {
 	if len(ids) == 0 {
@@ -192,7 +186,6 @@ func (c *Cache[K, V]) Changed(ids ...string) {
 func (c *Cache[K, V]) invalidate(id string) {
 	for key := range c.byID[id] {
 		if e := c.entries[key]; e != nil {
-			e.stale.Store(true)
 			c.drop(key, e)
 		}
 	}
@@ -206,7 +199,6 @@ func (c *Cache[K, V]) Flush() {
 		f.flushed = true
 	}
 	for key, e := range c.entries {
-		e.stale.Store(true)
 		c.drop(key, e)
 	}
 }

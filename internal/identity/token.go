@@ -71,7 +71,10 @@ func depend(c *keybearer.Caller, err error) (*keybearer.Caller, []string, error)
 	return c, []string{c.ID}, nil
 }
 
-func unavailable(err error) error {
+func unavailable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &keybearer.Error{Code: keybearer.CallerGone, Op: "identify caller", Err: err}
+	}
 	return &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "identify caller", Err: err}
 }
 
@@ -98,16 +101,15 @@ func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 }
 
 func (c *Callers) byToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
-	e, err := c.tokens.Get(ctx, hash, func(ctx context.Context) (*keybearer.Caller, []string, error) {
+	caller, err := c.tokens.Get(ctx, hash, func(ctx context.Context) (*keybearer.Caller, []string, error) {
 		return depend(c.store.CallerByToken(ctx, hash))
 	})
 	if keybearer.CodeOf(err) == keybearer.NotFound {
 		return nil, errToken
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, unavailable(ctx, err)
 	}
-	caller := e.Value
 	if !caller.Live() {
 		return nil, errToken
 	}
@@ -128,17 +130,17 @@ func (f Fixed) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 	if e.Fixed == "" {
 		return nil, nil
 	}
-	entry, err := f.Callers.names.Get(ctx, e.Fixed, func(ctx context.Context) (*keybearer.Caller, []string, error) {
+	caller, err := f.Callers.names.Get(ctx, e.Fixed, func(ctx context.Context) (*keybearer.Caller, []string, error) {
 		return depend(f.Callers.store.Caller(ctx, e.Fixed))
 	})
 	if keybearer.CodeOf(err) == keybearer.NotFound {
 		return nil, errFixed
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, unavailable(ctx, err)
 	}
-	if !entry.Value.Live() {
+	if !caller.Live() {
 		return nil, errFixed
 	}
-	return entry.Value, nil
+	return caller, nil
 }

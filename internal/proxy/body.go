@@ -21,6 +21,7 @@ type body struct {
 	stream io.ReadCloser
 	length int64 // -1: unknown
 	sent   atomic.Int64
+	state  atomic.Pointer[error] // how reading the stream ended; nil: it has not
 }
 
 func (b *body) take(w http.ResponseWriter, r *http.Request) *keybearer.Error {
@@ -32,7 +33,6 @@ func (b *body) take(w http.ResponseWriter, r *http.Request) *keybearer.Error {
 		if _, err := io.ReadFull(r.Body, b.whole); err != nil {
 			return bodyError(r.Context(), err)
 		}
-		b.sent.Store(r.ContentLength)
 	default:
 		b.stream = r.Body
 		// The answer may begin before the body ends. HTTP/2 does so anyhow, and says that it cannot be asked.
@@ -57,7 +57,30 @@ func (b *body) attach(out *http.Request) {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.stream.Read(p)
 	b.sent.Add(int64(n))
+	if err != nil {
+		b.state.CompareAndSwap(nil, &err)
+	}
 	return n, err
+}
+
+// delivered notes that a whole body reached the destination, or set out for it.
+func (b *body) delivered() { b.sent.Add(int64(len(b.whole))) }
+
+// ended reports whether nothing of the body is left to be read.
+func (b *body) ended() bool {
+	if b.stream == nil {
+		return true
+	}
+	err := b.state.Load()
+	return err != nil && errors.Is(*err, io.EOF)
+}
+
+// failure returns why the app's stream could not be read to its end; nil when it could, or was not.
+func (b *body) failure() error {
+	if err := b.state.Load(); err != nil && !errors.Is(*err, io.EOF) {
+		return *err
+	}
+	return nil
 }
 
 // Close implements [io.Closer].

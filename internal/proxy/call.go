@@ -24,13 +24,18 @@ type Call struct {
 	Tunnel *Tunnel // the CONNECT that it came through; nil without one
 	TLS    *tls.ConnectionState
 	Peer   *keybearer.PeerCredentials
+
+	Multiplexed bool // one of many requests on its connection (HTTP/2), which therefore cannot become a tunnel
 }
 
 // Tunnel is what an accepted CONNECT carries over to the requests inside it.
 type Tunnel struct {
 	Host       string // canonical
 	Port       uint16
+	Caller     string // name, for the audit log; what is inside proves itself anew by the evidence below
 	Tokens     []string
+	TLS        *tls.ConnectionState
+	Peer       *keybearer.PeerCredentials
 	Credential string // as named by the CONNECT; "" if it named none
 }
 
@@ -41,6 +46,15 @@ type Route struct {
 	Destination  string        // scheme://host[:port]
 	Hosts        []string      // names in Host that origin-form requests may use, beside localhost and IP literals
 	SharedHostOK bool          // the operator knows that every process of the host can use the fixed caller
+}
+
+// evidence is what proves the caller; of a request inside a tunnel also what the CONNECT brought.
+func (c *Call) evidence(tokens []string) keybearer.Evidence {
+	e := keybearer.Evidence{Tokens: tokens, TLS: c.TLS, Peer: c.Peer, Fixed: c.Route.Caller}
+	if c.Tunnel != nil {
+		e.TLS, e.Peer = c.Tunnel.TLS, c.Tunnel.Peer
+	}
+	return e
 }
 
 func (r *Route) fixed() bool { return r.Destination != "" }
@@ -79,6 +93,7 @@ func (c *Call) read() (t tags, err *keybearer.Error) {
 		t.mode = proxyMode
 	}
 	var seen [3]bool
+	var others map[string]bool // further names of ours
 	var userinfo string
 	for _, f := range c.Fields {
 		switch {
@@ -95,9 +110,14 @@ func (c *Call) read() (t tags, err *keybearer.Error) {
 			case strings.EqualFold(f.Name, "Keybearer-Acting-User"):
 				slot, into = 2, &t.actingUser
 			default:
-				if c.count(f.Name) > 1 {
+				name := strings.ToLower(f.Name)
+				if others[name] {
 					return t, tagError("a Keybearer header was sent twice")
 				}
+				if others == nil {
+					others = map[string]bool{}
+				}
+				others[name] = true
 				continue
 			}
 			if seen[slot] {
@@ -115,7 +135,9 @@ func (c *Call) read() (t tags, err *keybearer.Error) {
 			if user != "" && userinfo != "" && user != userinfo {
 				return t, tagError("two proxy credentials name different credentials")
 			}
-			userinfo = user
+			if user != "" {
+				userinfo = user
+			}
 		case t.mode != proxyMode && strings.EqualFold(f.Name, "Authorization"):
 			if text, ok := bearer(f.Value); ok && keybearer.LooksLikeToken(text) {
 				t.tokens = append(t.tokens, text)
@@ -136,15 +158,6 @@ func (c *Call) read() (t tags, err *keybearer.Error) {
 		t.credential = userinfo
 	}
 	return t, nil
-}
-
-func (c *Call) count(name string) (n int) {
-	for _, f := range c.Fields {
-		if strings.EqualFold(f.Name, name) {
-			n++
-		}
-	}
-	return n
 }
 
 // proof reads a Proxy-Authorization value. The user part of a basic one names a credential, after one percent-decode;
@@ -243,7 +256,7 @@ func (c *Call) tunnelled(absolute bool) (policy.Target, *keybearer.Error) {
 // checkHost refuses names in Host that nobody listed, so that a web page whose name was rebound to this address
 // gets nowhere. An IP literal cannot be rebound, and no browser reaches a unix socket.
 func (c *Call) checkHost() *keybearer.Error {
-	if c.Peer != nil {
+	if c.Peer != nil || c.Host == "" { // HTTP/1.1 needs a Host: no browser leaves it out
 		return nil
 	}
 	name := hostname(c.Host)
@@ -260,7 +273,16 @@ func (c *Call) checkHost() *keybearer.Error {
 }
 
 func parsed(t policy.Target, err error) (policy.Target, *keybearer.Error) {
+	if err == nil && strings.HasPrefix(t.Path, "//") && escapes(t.Path) {
+		err = keybearer.NewError(keybearer.DestinationInvalid, "the path begins with two slashes and holds what must be percent-encoded")
+	}
 	return t, keybearer.AsError(err)
+}
+
+// escapes reports whether net/url would write the path in another way than it stands.
+func escapes(path string) bool {
+	plain, err := url.PathUnescape(path)
+	return err != nil || (&url.URL{Path: plain, RawPath: path}).EscapedPath() != path
 }
 
 func isAbsolute(target string) bool {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/keybearer/keybearer"
@@ -9,8 +8,8 @@ import (
 
 // filter says which fields of a request go on to the destination. It is made anew for each request.
 type filter struct {
-	inject    string   // name of the injected field
-	nominated []string // names in Connection, lower case
+	inject    string          // name of the injected field
+	nominated map[string]bool // names in Connection, folded; nil: none
 	cookies   bool
 	trace     bool
 	strict    bool // the rule has methods or a path: nothing may override either behind it
@@ -47,7 +46,10 @@ func (f *filter) nominate(fields []Field) {
 		}
 		for name := range strings.SplitSeq(h.Value, ",") {
 			if name = fold(strings.TrimSpace(name)); name != "" && name != "close" && name != "keep-alive" {
-				f.nominated = append(f.nominated, name)
+				if f.nominated == nil {
+					f.nominated = map[string]bool{}
+				}
+				f.nominated[name] = true
 			}
 		}
 	}
@@ -57,7 +59,7 @@ func (f *filter) nominate(fields []Field) {
 func (f *filter) keep(name, value string) (string, bool) {
 	n := fold(name)
 	switch {
-	case dropped[n], n == f.inject,
+	case dropped[n], n == f.inject, f.nominated[n],
 		strings.HasPrefix(n, tagPrefix), strings.HasPrefix(n, "proxy-"), strings.HasPrefix(n, "x-forwarded-"),
 		f.strict && overrides[n],
 		holdsToken(n, value):
@@ -71,7 +73,7 @@ func (f *filter) keep(name, value string) (string, bool) {
 	case n == "traceparent", n == "tracestate", n == "baggage":
 		return value, f.trace
 	}
-	return value, !slices.Contains(f.nominated, n)
+	return value, true
 }
 
 // holdsToken reports whether a value carries a token of ours, whatever the field: it must not reach anybody else.
@@ -110,10 +112,10 @@ var answerDropped = map[string]bool{
 }
 
 // keepAnswer reports whether a field of the destination's answer comes back.
-func keepAnswer(name string, nominated []string) bool {
+func keepAnswer(name string, nominated map[string]bool) bool {
 	n := fold(name)
-	if answerDropped[n] || strings.HasPrefix(n, tagPrefix) || strings.HasPrefix(n, "proxy-") {
+	if answerDropped[n] || nominated[n] || strings.HasPrefix(n, tagPrefix) || strings.HasPrefix(n, "proxy-") {
 		return false
 	}
-	return !slices.Contains(nominated, n)
+	return true
 }

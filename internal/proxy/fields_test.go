@@ -15,17 +15,22 @@ func TestForeignProxyStatus(t *testing.T) {
 	for value, want := range map[string]string{
 		"":                                "",
 		"cdn":                             "cdn",
-		"cdn; received-status=200, edge":  "cdn; received-status=200, edge",
+		"cdn; received-status=200, edge":  "cdn;received-status=200, edge",
 		"keybearer; error=x":              "",
 		"Keybearer":                       "",
 		`"keybearer"; error=x, cdn`:       "cdn",
-		`"key\\bearer"`:                   "",
+		`" keybearer"`:                    "",
 		`"key\"bearer"`:                   `"key\"bearer"`,
-		`cdn; details="a, keybearer; b"`:  `cdn; details="a, keybearer; b"`,
+		`cdn; details="a, keybearer; b"`:  `cdn;details="a, keybearer; b"`,
 		`cdn; details="open`:              "",
 		`cdn, , edge`:                     "",
 		"cdn, 1; x":                       "",
+		"cdn, (keybearer)":                "",
 		"cdn\x00":                         "",
+		"keybearer=1":                     "",
+		"cdn; x=":                         "",
+		`keybearer error=x; details="y"`:  "",
+		"foo bar":                         "",
 		`cdn; details="\x"`:               "",
 		"cdn ,\tkeybearer;error=y , edge": "cdn, edge",
 	} {
@@ -102,6 +107,16 @@ func TestTokensOfOursAreFoundAnywhere(t *testing.T) {
 	for _, v := range []string{"kb_article=5", "kb", "kbo_", fmt.Sprint("kb_", strings.Repeat("A", 52))} {
 		if _, ok := f.keep("X-Any", v); !ok {
 			t.Errorf("%q was taken for a token", v)
+		}
+	}
+}
+
+func TestNominatedFieldsGoWhateverTheCredentialAllows(t *testing.T) {
+	f := filter{cookies: true, trace: true}
+	f.nominate([]Field{{"Connection", "cookie, Traceparent , X-Mine"}})
+	for _, name := range []string{"Cookie", "traceparent", "X_Mine"} {
+		if _, ok := f.keep(name, "x"); ok {
+			t.Errorf("%s went on", name)
 		}
 	}
 }

@@ -170,7 +170,7 @@ func TestDrainingLetsARequestInsideATunnelFinishAndEndsTheTunnel(t *testing.T) {
 	_, _ = io.WriteString(busy.conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nKeybearer-Credential: docs/crm\r\n\r\n")
 	<-l.seen
 	drained := make(chan struct{})
-	go func() { l.proxy.tunnels.drain(time.Minute); close(drained) }()
+	go func() { l.tunnels().drain(time.Minute); close(drained) }()
 	if _, err := silent.r.ReadByte(); err == nil {
 		t.Fatal("a tunnel in which nothing was asked stays open")
 	}
@@ -200,7 +200,7 @@ func TestDrainingIsBounded(t *testing.T) {
 	c := openTunnel(t, l.serve(Route{}), "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
 	_, _ = io.WriteString(c.conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nKeybearer-Credential: docs/crm\r\n\r\n")
 	<-l.seen
-	l.proxy.tunnels.drain(10 * time.Millisecond) // returns
+	l.tunnels().drain(10 * time.Millisecond) // returns
 }
 
 func TestWhatTheAppSendsOfOursOrOfAProxyNeverArrives(t *testing.T) {
@@ -296,7 +296,7 @@ func TestTheDestinationCannotSpeakForUsNorEchoTheSecret(t *testing.T) {
 			}
 		}
 	}
-	if got := resp.Header["Proxy-Status"]; len(got) != 1 || got[0] != "cdn; received-status=200, keybearer; received-status=302" {
+	if got := resp.Header["Proxy-Status"]; len(got) != 1 || got[0] != "cdn;received-status=200, keybearer; received-status=302" {
 		t.Errorf("Proxy-Status %q", got)
 	}
 	if got := resp.Header["Keybearer-Request-Id"]; len(got) != 1 || got[0] == "forged" {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -22,34 +23,44 @@ type Gate struct {
 	now        func() time.Time
 	logger     *slog.Logger
 	sampled    *rate.Limiter // audit lines for senders that proved nothing
+	live       live
 	stop       func()
+
+	// epoch grows with every change of a record, before the change is acknowledged and after the caches have dropped what they
+	// knew. A decision holds while it stands still.
+	epoch atomic.Uint64
 }
 
 // newGate wires a gate; c has its defaults filled in.
 func newGate(c *Config) *Gate {
-	s := &snapshots{
-		store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
-		cache: fence.New[keybearer.Ref, snapshot](fence.Config{
-			Max: maxSnapshots, MaxAge: c.StoreMaxStale, Timeout: lookupTimeout, Now: c.Now,
-		}),
-	}
-	return &Gate{
-		identities: c.Identities, snapshots: s, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
+	g := &Gate{
+		identities: c.Identities, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
 		sampled: rate.NewLimiter(20, 100),
-		stop:    c.Store.Watch(s.changed),
+		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
+		snapshots: &snapshots{
+			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
+			cache: fence.New[keybearer.Ref, snapshot](fence.Config{
+				Max: maxSnapshots, MaxAge: c.StoreMaxStale, Timeout: lookupTimeout, Now: c.Now,
+			}),
+		},
 	}
+	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
+		g.snapshots.changed(changes)
+		g.epoch.Add(1)
+		g.live.changed()
+	})
+	return g
 }
 
-// Retries when a record changes between the decision and the opening of its secret.
-const maxRetries = 8
+// Retries when records change between the decision and the opening of the secret.
+const maxRetries = 16
 
 // Admit decides one request, in the order: caller, canonical destination, credential, grant, state, rule, resolved addresses,
 // audit intent, secret. When it returns a Pass the intent is in the audit log and the engine must call Finish
 // exactly once. When it returns an error the refusal has been recorded, no secret was opened for it and nothing was
 // dialled; render it with [Refuse].
 func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
-	p := &Pass{gate: g, Started: g.now()}
-	p.event = keybearer.Event{Time: p.Started, ID: keybearer.NewID(keybearer.IDRequest), Method: c.Method}
+	p := g.newPass(c)
 	err := g.admit(ctx, c, p)
 	if err == nil {
 		return p, nil
@@ -62,28 +73,33 @@ func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
 	return p, err
 }
 
+func (g *Gate) newPass(c *Call) *Pass {
+	p := &Pass{gate: g, Started: g.now()}
+	p.event = keybearer.Event{Time: p.Started, ID: keybearer.NewID(keybearer.IDRequest), Method: c.Method}
+	return p
+}
+
 func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 	t, err := c.read()
 	if err != nil {
 		return err
 	}
-	if c.Tunnel == nil && !keybearer.ForwardableMethod(c.Method) {
+	if !keybearer.ForwardableMethod(c.Method) {
 		return keybearer.NewError(keybearer.BadRequest, "the method is not one that Keybearer forwards").
 			WithHint("use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
 	}
-	caller, err := g.identify(ctx, c, t.tokens)
+	p.asks.evidence = c.evidence(t.tokens)
+	epoch := g.epoch.Load()
+	caller, err := g.identify(ctx, &p.asks.evidence)
 	if err != nil {
 		return err
 	}
 	p.event.Caller = caller.Name
-	target, err := c.target(&t)
-	if err != nil {
+	if p.asks.target, err = c.target(&t); err != nil {
 		return err
 	}
+	target := &p.asks.target
 	p.event.Host, p.event.Port, p.event.Scheme, p.event.Path = target.Host, target.Port, target.Scheme, target.Path
-	if !keybearer.ForwardableMethod(c.Method) {
-		return keybearer.NewError(keybearer.BadRequest, "the method is not one that Keybearer forwards")
-	}
 	if t.credential == "" {
 		return keybearer.NewError(keybearer.TagMissing, "the request names no credential").
 			WithHint("set Keybearer-Credential: <scope>/<name>")
@@ -93,79 +109,96 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 		return tagError("the credential is not named as <scope>/<name>")
 	}
 	p.event.Scope, p.event.Credential = ref.Scope, ref.Name
+	p.asks.ref, p.asks.method, p.asks.user = ref, c.Method, t.actingUser != ""
+	p.prepare(c)
+	return g.settle(ctx, p, caller, epoch)
+}
 
-	request := policy.Request{Target: &target, Method: c.Method, Caller: caller}
+// settle judges until nothing changed meanwhile: so what the pass holds was true at one moment after it was asked for.
+func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, epoch uint64) *keybearer.Error {
 	for range maxRetries {
-		again, err := g.judge(ctx, &request, ref, &t, p)
-		if err != nil || !again {
-			if err == nil {
-				p.prepare(c, &target)
-			}
+		if err := g.judge(ctx, p, caller); err != nil {
+			return err
+		}
+		p.epoch = g.epoch.Load()
+		if p.epoch == epoch {
+			return nil
+		}
+		epoch = p.epoch
+		var err *keybearer.Error
+		if caller, err = g.identify(ctx, &p.asks.evidence); err != nil {
 			return err
 		}
 	}
-	return keybearer.NewError(keybearer.StoreUnavailable, "the credential keeps changing")
+	return keybearer.NewError(keybearer.StoreUnavailable, "the records keep changing")
 }
 
-// judge decides on one snapshot and opens its secret. again says that the snapshot changed meanwhile.
-func (g *Gate) judge(ctx context.Context, r *policy.Request, ref keybearer.Ref, t *tags, p *Pass) (again bool, _ *keybearer.Error) {
-	entry, err := g.snapshots.get(ctx, ref)
+// judge decides on one snapshot and opens its secret.
+func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *keybearer.Error {
+	snap, err := g.snapshots.get(ctx, p.asks.ref)
 	if err != nil {
-		return false, err
+		return err
 	}
-	snap := &entry.Value
-	if snap.Credential != nil {
-		p.event.Scope, p.event.Credential = snap.Scope.Name, snap.Credential.Name
-		p.event.CredentialID, p.event.SecretVersion = snap.Credential.ID, snap.Credential.Current.Number
-	}
-	r.Now = g.now()
-	d := policy.Decide(r, snap.Snapshot, policy.Unresolved)
-	p.record(snap, &d)
-	if t.actingUser != "" && (d.Allowed() || d.Code == keybearer.UserRequired) {
-		return false, keybearer.NewError(keybearer.UserRequired, "the acting user's assertion cannot be verified: no issuer is configured")
-	}
-	if err := d.Err(); err != nil {
-		return false, keybearer.AsError(err)
+	d := p.asks.decide(g.now(), caller, &snap, policy.Unresolved)
+	p.record(&snap, &d)
+	if err := p.asks.refusal(&d); err != nil {
+		return err
 	}
 	addresses, rerr := g.dialer.Resolve(ctx, d.Destination)
 	if rerr != nil {
-		return false, keybearer.AsError(rerr)
+		return keybearer.AsError(rerr)
 	}
-	d = policy.Decide(r, snap.Snapshot, addresses.Reach)
-	p.record(snap, &d)
-	if err := d.Err(); err != nil {
-		return false, keybearer.AsError(err)
+	d = p.asks.decide(g.now(), caller, &snap, addresses.Reach)
+	p.record(&snap, &d)
+	if err := p.asks.refusal(&d); err != nil {
+		return err
 	}
-	if !p.intended {
-		if err := g.intend(ctx, p); err != nil {
-			return false, err
-		}
+	if err := g.intend(ctx, p); err != nil {
+		return err
 	}
 	o, err := snap.safe.open(ctx)
-	if entry.Stale() {
-		return true, nil
-	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	// The terms that were sealed with the secret have the last word.
-	sealed := policy.Admit(o.terms, r.Target, r.Method, addresses.Reach)
+	sealed := policy.Admit(o.terms, &p.asks.target, p.asks.method, addresses.Reach)
 	switch {
-	case o.terms.RequireUser && r.User == "":
-		return false, keybearer.NewError(keybearer.UserRequired, "")
+	case o.terms.RequireUser:
+		return keybearer.NewError(keybearer.UserRequired, "")
 	case !sealed.Allowed() || sealed.Destination != d.Destination:
-		return false, keybearer.NewError(keybearer.DestinationNotAllowed, "the secret was not given for this destination")
+		return keybearer.NewError(keybearer.DestinationNotAllowed, "the secret was not given for this destination")
 	}
-	p.grant(snap, o, &d, addresses)
-	return false, nil
+	p.grant(&snap, o, d.Destination, addresses, d.DropOverrides() || sealed.DropOverrides())
+	return nil
+}
+
+// asks is what a request wants and what proves its caller: all that is needed to judge it again. It is immutable once the
+// request has been read.
+type asks struct {
+	evidence keybearer.Evidence
+	ref      keybearer.Ref
+	target   policy.Target
+	method   string
+	user     bool // it asserts an acting user
+}
+
+func (a *asks) decide(now time.Time, caller *keybearer.Caller, snap *snapshot, reach policy.Reach) policy.Decision {
+	return policy.Decide(&policy.Request{Target: &a.target, Method: a.method, Caller: caller, Now: now}, snap.Snapshot, reach)
+}
+
+// refusal returns the error of a decision that refuses.
+func (a *asks) refusal(d *policy.Decision) *keybearer.Error {
+	if a.user && (d.Allowed() || d.Code == keybearer.UserRequired) {
+		return keybearer.NewError(keybearer.UserRequired, "the acting user's assertion cannot be verified: no issuer is configured")
+	}
+	return keybearer.AsError(d.Err())
 }
 
 // identify asks every identity. Proofs of two callers, or a wrong one beside a right one, are refused.
-func (g *Gate) identify(ctx context.Context, c *Call, tokens []string) (*keybearer.Caller, *keybearer.Error) {
-	e := keybearer.Evidence{Tokens: tokens, TLS: c.TLS, Peer: c.Peer, Fixed: c.Route.Caller}
+func (g *Gate) identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, *keybearer.Error) {
 	var proven *keybearer.Caller
 	for _, identity := range g.identities {
-		caller, err := identity.Identify(ctx, &e)
+		caller, err := identity.Identify(ctx, e)
 		if err != nil {
 			return nil, keybearer.AsError(err)
 		}
@@ -183,12 +216,21 @@ func (g *Gate) identify(ctx context.Context, c *Call, tokens []string) (*keybear
 	return proven, nil
 }
 
+// intend records what is about to be done, and again if a second judgement found something else.
 func (g *Gate) intend(ctx context.Context, p *Pass) *keybearer.Error {
-	p.event.Phase, p.event.Kind, p.event.Decision = keybearer.Intent, keybearer.UseEvent, keybearer.Allow
-	if err := g.auditor.Record(ctx, &p.event); err != nil {
+	e := &p.event
+	now := intent{e.CredentialID, e.SecretVersion, e.Rule, e.Scheme, e.Host, e.Port}
+	if p.intended && p.intent == now {
+		return nil
+	}
+	e.Phase, e.Kind, e.Decision = keybearer.Intent, keybearer.UseEvent, keybearer.Allow
+	if err := g.auditor.Record(ctx, e); err != nil {
+		if ctx.Err() != nil {
+			return &keybearer.Error{Code: keybearer.CallerGone, Op: "record intent", Err: err}
+		}
 		return &keybearer.Error{Code: keybearer.AuditUnavailable, Op: "record intent", Err: err}
 	}
-	p.intended = true
+	p.intended, p.intent = true, now
 	return nil
 }
 

@@ -12,17 +12,28 @@ import (
 	"github.com/keybearer/keybearer"
 )
 
-// handler is the wire engine on net/http for one route.
-type handler struct {
-	proxy  *Proxy
-	route  *Route
-	tunnel *Tunnel
+// Handler is the wire engine on net/http for one route.
+type Handler struct {
+	proxy   *Proxy
+	route   *Route
+	tunnel  *Tunnel
+	tunnels *tunnels
+}
+
+// Close lets requests inside the tunnels of this route finish, for 10 s at most, and ends them. It is to be called when the
+// listener is gone: tunnels are connections that its server knows nothing of any more.
+func (h *Handler) Close() error {
+	h.tunnels.drain(drainTime)
+	h.proxy.mu.Lock()
+	defer h.proxy.mu.Unlock()
+	delete(h.proxy.handlers, h)
+	return nil
 }
 
 var fieldsPool = sync.Pool{New: func() any { s := make([]Field, 0, 32); return &s }}
 
 // ServeHTTP implements [http.Handler].
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	delete(w.Header(), "Server") // the frame's; the destination's comes back instead
 	fields := fieldsPool.Get().(*[]Field)
 	defer func() {
@@ -37,7 +48,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	call := &Call{
 		Method: r.Method, Target: r.RequestURI, Host: r.Host, Fields: *fields,
-		Route: h.route, Tunnel: h.tunnel, TLS: r.TLS, Peer: h.proxy.peer(r),
+		Route: h.route, Tunnel: h.tunnel, TLS: r.TLS, Peer: h.proxy.peer(r), Multiplexed: r.ProtoMajor > 1,
 	}
 	if r.Method == http.MethodConnect && h.tunnel == nil {
 		h.connect(w, r, call)
@@ -52,14 +63,43 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // forward sends the request and streams the answer.
-func (h *handler) forward(w http.ResponseWriter, r *http.Request, call *Call, p *Pass) {
+func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *Call, p *Pass) {
 	var result Result
 	var sending body
 	defer func() {
 		result.BytesOut = sending.sent.Load()
 		p.Finish(result)
 	}()
+	resp, err := h.send(w, r, call, p, &sending)
+	if err == nil {
+		defer resp.release()
+		if r.ProtoMajor == 1 && !sending.ended() {
+			// What is left of the body would be read as the next request.
+			w.Header().Set("Connection", "close")
+		}
+		h.answer(w, p, resp, &result)
+		return
+	}
+	result.Err = err
+	h.proxy.logFailure(p, err)
+	h.refuse(w, r, call, p.ID(), err)
+}
 
+// response is an answer and the hold on its request.
+type response struct {
+	*http.Response
+	ctx     context.Context
+	release func()
+}
+
+// send takes the body, asks once more whether the pass holds, and sends.
+func (h *Handler) send(w http.ResponseWriter, r *http.Request, call *Call, p *Pass, sending *body) (*response, *keybearer.Error) {
+	if err := sending.take(w, r); err != nil {
+		return nil, err
+	}
+	if err := p.Renew(r.Context()); err != nil {
+		return nil, err
+	}
 	header := make(http.Header, len(call.Fields)+2)
 	for _, f := range call.Fields {
 		if v, ok := p.Keep(f.Name, f.Value); ok {
@@ -69,28 +109,26 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, call *Call, p 
 	if _, sent := header["User-Agent"]; !sent {
 		header["User-Agent"] = nil // or net/http writes its own
 	}
-	err := sending.take(w, r)
-	if err == nil {
-		var resp *http.Response
-		resp, err = h.proxy.transports.send(r.Context(), p, r.Method, header, &sending)
-		if err == nil {
-			h.answer(w, p, resp, &result)
-			return
+	ctx, release := p.Hold(r.Context())
+	resp, err := h.proxy.transports.send(ctx, p, r.Method, header, sending)
+	if err != nil {
+		release()
+		if read := sending.failure(); read != nil && err.Code != keybearer.CallerGone {
+			err = bodyError(r.Context(), read)
 		}
+		return nil, err
 	}
-	result.Err = err
-	h.proxy.logFailure(p, err)
-	h.refuse(w, r, call, p.ID(), err)
+	return &response{resp, ctx, release}, nil
 }
 
 // answer sends the destination's answer back.
-func (h *handler) answer(w http.ResponseWriter, p *Pass, resp *http.Response, result *Result) {
+func (h *Handler) answer(w http.ResponseWriter, p *Pass, resp *response, result *Result) {
 	defer resp.Body.Close()
 	result.Status = resp.StatusCode
 	header := w.Header()
 	nominated := connectionNames(resp.Header)
 	for name, values := range resp.Header {
-		if keepAnswer(name, nominated) {
+		if keepAnswer(name, nominated) && !p.Names(name) {
 			header[name] = scrubbed(p, values)
 		}
 	}
@@ -104,7 +142,8 @@ func (h *handler) answer(w http.ResponseWriter, p *Pass, resp *http.Response, re
 		header["Content-Type"] = nil // or net/http guesses one
 	}
 	for name := range resp.Trailer {
-		if keepAnswer(name, nominated) {
+		// A name that is a header too would come back as both.
+		if _, twice := header[name]; !twice && keepAnswer(name, nominated) && !p.Names(name) {
 			header.Add("Trailer", name)
 		}
 	}
@@ -125,7 +164,7 @@ func (h *handler) answer(w http.ResponseWriter, p *Pass, resp *http.Response, re
 }
 
 // stream copies the answer's body in constant memory. Answers without a length, and server-sent events, go out as they come in.
-func (h *handler) stream(w http.ResponseWriter, resp *http.Response) (n int64, _ *keybearer.Error) {
+func (h *Handler) stream(w http.ResponseWriter, resp *response) (n int64, _ *keybearer.Error) {
 	flush := func() error { return nil }
 	if resp.ContentLength < 0 || strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		c := http.NewResponseController(w)
@@ -152,27 +191,26 @@ func (h *handler) stream(w http.ResponseWriter, resp *http.Response) (n int64, _
 			return n, nil
 		}
 		if rerr != nil {
-			code := keybearer.DestinationUnreachable
-			if errors.Is(rerr, context.Canceled) {
-				code = keybearer.CallerGone
+			if ended := ended(resp.ctx); ended != nil {
+				return n, ended
 			}
-			return n, &keybearer.Error{Code: code, Op: "read answer", Err: rerr}
+			return n, &keybearer.Error{Code: keybearer.DestinationUnreachable, Op: "read answer", Err: rerr}
 		}
 	}
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-func (h *handler) trailers(w http.ResponseWriter, p *Pass, resp *http.Response, nominated []string) {
+func (h *Handler) trailers(w http.ResponseWriter, p *Pass, resp *response, nominated map[string]bool) {
 	for name, values := range resp.Trailer {
-		if keepAnswer(name, nominated) && len(values) > 0 {
+		if keepAnswer(name, nominated) && !p.Names(name) && len(values) > 0 {
 			w.Header()[http.TrailerPrefix+name] = scrubbed(p, values)
 		}
 	}
 }
 
 // refuse answers for ourselves. A body that nobody will read must not hold the answer back: the connection is closed after it.
-func (h *handler) refuse(w http.ResponseWriter, r *http.Request, call *Call, id string, err *keybearer.Error) {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, call *Call, id string, err *keybearer.Error) {
 	if err.Code == keybearer.CallerGone {
 		panic(http.ErrAbortHandler)
 	}

@@ -229,6 +229,14 @@ func (l *lab) serve(r Route) string {
 	return s.Listener.Addr().String()
 }
 
+// tunnels are those of the one route that is served.
+func (l *lab) tunnels() *tunnels {
+	for h := range l.proxy.handlers {
+		return h.tunnels
+	}
+	return nil
+}
+
 // client is an app that uses the proxy.
 func (l *lab) client(addr string) *http.Client {
 	tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: addr}), DisableCompression: true}

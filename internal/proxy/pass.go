@@ -21,10 +21,22 @@ type Pass struct {
 	Started     time.Time
 
 	gate     *Gate
+	asks     asks
+	epoch    uint64 // at which it was judged
 	event    keybearer.Event
 	intended bool
+	intent   intent
 	filter   filter
 	needles  []string
+}
+
+// intent is what the audit log was told.
+type intent struct {
+	credentialID string
+	version      uint64
+	rule         string
+	scheme, host string
+	port         uint16
 }
 
 // ID is the request id.
@@ -32,31 +44,33 @@ func (p *Pass) ID() string { return p.event.ID }
 
 // record notes the decision in the event.
 func (p *Pass) record(s *snapshot, d *policy.Decision) {
+	e := &p.event
+	if s.Credential != nil {
+		e.Scope, e.Credential = s.Scope.Name, s.Credential.Name
+		e.CredentialID, e.SecretVersion = s.Credential.ID, s.Credential.Current.Number
+	}
+	e.Rule = ""
 	if d.Rule != nil {
-		p.event.Rule = s.ruleText(d.Rule)
+		e.Rule = s.ruleText(d.Rule)
 	}
 	if d.Destination.Host != "" {
-		p.event.Scheme, p.event.Host, p.event.Port = d.Destination.Scheme, d.Destination.Host, d.Destination.Port
+		e.Scheme, e.Host, e.Port = d.Destination.Scheme, d.Destination.Host, d.Destination.Port
 	}
 }
 
 // grant takes over what was decided and opened.
-func (p *Pass) grant(s *snapshot, o *opened, d *policy.Decision, a dial.Addresses) {
-	p.Destination, p.Addresses, p.ScopeID = d.Destination, a, s.Scope.ID
+func (p *Pass) grant(s *snapshot, o *opened, d policy.Destination, a dial.Addresses, strict bool) {
+	p.Destination, p.Addresses, p.ScopeID = d, a, s.Scope.ID
 	p.Field, p.needles = o.field, o.needles
-	p.filter = filter{
-		inject:  fold(o.field.Name),
-		cookies: s.Credential.PassCookies,
-		trace:   s.Credential.PassTrace,
-		strict:  d.DropOverrides(),
-	}
+	f := &p.filter
+	f.inject, f.cookies, f.trace, f.strict = fold(o.field.Name), s.Credential.PassCookies, s.Credential.PassTrace, strict
 }
 
-func (p *Pass) prepare(c *Call, t *policy.Target) {
+func (p *Pass) prepare(c *Call) {
 	p.filter.nominate(c.Fields)
-	p.Target = t.Path
-	if t.HasQuery {
-		p.Target += "?" + t.Query
+	p.Target = p.asks.target.Path
+	if p.asks.target.HasQuery {
+		p.Target += "?" + p.asks.target.Query
 	}
 }
 
@@ -72,6 +86,16 @@ func (p *Pass) Scrub(value string) string {
 		}
 	}
 	return value
+}
+
+// Names reports whether a field's name holds the secret, in whatever case: such a field of an answer does not come back.
+func (p *Pass) Names(name string) bool {
+	for _, n := range p.needles {
+		if len(n) >= minNeedle && strings.Contains(strings.ToLower(name), strings.ToLower(n)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Result is how a use ended.

@@ -1,11 +1,18 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -43,8 +50,11 @@ type Proxy struct {
 	peer       func(*http.Request) *keybearer.PeerCredentials
 	logger     *slog.Logger
 
-	tunnels tunnels
-	quit    chan struct{}
+	quit chan struct{}
+	done sync.WaitGroup
+
+	mu       sync.Mutex
+	handlers map[*Handler]struct{} // not closed yet
 }
 
 // New returns a Proxy. It follows changes of the store until Close.
@@ -78,8 +88,10 @@ func New(c Config) (*Proxy, error) {
 		peer:       c.Peer,
 		logger:     c.Logger,
 		quit:       make(chan struct{}),
+		handlers:   map[*Handler]struct{}{},
 	}
-	go p.sweep(c.SecretTTL, c.StoreMaxStale)
+	p.done.Go(func() { p.sweep(c.SecretTTL, c.StoreMaxStale) })
+	p.done.Go(func() { p.gate.watch(p.quit) })
 	return p, nil
 }
 
@@ -88,7 +100,7 @@ func (p *Proxy) Gate() *Gate { return p.gate }
 
 // Handler returns the engine on net/http for one route. It is an Invalid error when the route is half fixed or its destination is
 // not canonical.
-func (p *Proxy) Handler(r Route) (http.Handler, error) {
+func (p *Proxy) Handler(r Route) (*Handler, error) {
 	if (r.Destination == "") != (r.Credential == keybearer.Ref{}) {
 		return nil, keybearer.NewError(keybearer.Invalid, "a route fixes both credential and destination, or neither")
 	}
@@ -100,18 +112,30 @@ func (p *Proxy) Handler(r Route) (http.Handler, error) {
 			return nil, err
 		}
 	}
-	return &handler{proxy: p, route: &r}, nil
+	h := &Handler{proxy: p, route: &r, tunnels: &tunnels{}}
+	p.mu.Lock()
+	p.handlers[h] = struct{}{}
+	p.mu.Unlock()
+	return h, nil
 }
 
 // How long requests inside tunnels may go on after Close has been called.
 const drainTime = 10 * time.Second
 
-// Close lets requests inside tunnels finish, for 10 s at most, ends tunnels and idle connections, and stops following the store. Requests
-// under way outside tunnels are not touched: the server that runs them drains them before.
+// Close closes all handlers, ends idle connections, and stops following the store. Requests under way outside tunnels are not touched: the
+// server that runs them drains them before.
 func (p *Proxy) Close() error {
-	p.tunnels.drain(drainTime)
-	close(p.quit)
+	p.mu.Lock()
+	handlers := slices.Collect(maps.Keys(p.handlers))
+	p.mu.Unlock()
+	var closing sync.WaitGroup
+	for _, h := range handlers {
+		closing.Go(func() { _ = h.Close() })
+	}
+	closing.Wait()
 	p.gate.stop()
+	close(p.quit)
+	p.done.Wait()
 	p.transports.close()
 	return nil
 }
@@ -135,18 +159,36 @@ func (p *Proxy) logFailure(pass *Pass, err *keybearer.Error) {
 	if err.Code == keybearer.CallerGone {
 		return
 	}
-	cause := errors.Unwrap(err)
-	p.logger.Warn("use failed", "request_id", pass.ID(), "code", string(err.Code), "detail", err.Detail, "cause", errText(cause))
+	p.logger.Warn("use failed", "request_id", pass.ID(), "code", string(err.Code), "detail", err.Detail, "cause", pass.Scrub(cause(err.Err)))
 }
 
-func errText(err error) string {
-	if err == nil {
-		return ""
+// cause words an error by what kind it is. Its text is used only where it was made before anything was sent: net/http quotes what
+// a destination sent, and that can be the secret.
+func cause(err error) string {
+	if own, ok := errors.AsType[*keybearer.Error](err); ok {
+		return strings.TrimSuffix(own.Message()+": "+cause(own.Err), ": ")
 	}
-	return err.Error()
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return bad.Error()
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno.Error()
+	}
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed"
+	case isTimeout(err):
+		return "timeout"
+	}
+	for next := err; next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return fmt.Sprintf("%T", err)
 }
 
-func connectionNames(h http.Header) []string {
+func connectionNames(h http.Header) map[string]bool {
 	f := filter{}
 	for _, v := range h["Connection"] {
 		f.nominate([]Field{{"Connection", v}})

@@ -45,6 +45,8 @@ var refusalCases = []refusalCase{
 	{"other tag twice", get("http://{dst}/", "Keybearer-Credential: docs/crm\r\nKeybearer-Else: 1\r\nKeybearer-Else: 2\r\n"+auth), 400, keybearer.TagInvalid},
 	{"two destinations", get("http://{dst}/", "Keybearer-Credential: docs/crm\r\nKeybearer-Destination: https://{dst}\r\n"+auth), 400, keybearer.TagInvalid},
 	{"header and userinfo differ", get("http://{dst}/", "Keybearer-Credential: docs/crm\r\nProxy-Authorization: Basic {pair docs/other}\r\n"), 400, keybearer.TagInvalid},
+	{"header and userinfo differ, beside a bearer proof", get("http://{dst}/", "Keybearer-Credential: docs/crm\r\nProxy-Authorization: Basic {pair docs/other}\r\n"+auth), 400, keybearer.TagInvalid},
+	{"path that would be written in another way", get("http://{dst}//a{b}", "Keybearer-Credential: docs/crm\r\n"+auth), 400, keybearer.DestinationInvalid},
 	{"destination with path", get("/", "Keybearer-Credential: docs/crm\r\nKeybearer-Destination: https://{dst}/x\r\n"+auth), 400, keybearer.DestinationInvalid},
 	{"userinfo in the target", get("http://u:p@{dst}/", "Keybearer-Credential: docs/crm\r\n"+auth), 400, keybearer.DestinationInvalid},
 	{"octal address", get("http://0177.0.0.1/", "Keybearer-Credential: docs/crm\r\n"+auth), 400, keybearer.DestinationInvalid},

@@ -96,17 +96,17 @@ func (s *snapshots) safeFor(scope *keybearer.Scope, c *keybearer.Credential) *sa
 }
 
 // get returns the snapshot for ref. An unknown scope or credential is a snapshot without them; the error is StoreUnavailable.
-func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (*fence.Entry[snapshot], *keybearer.Error) {
-	e, err := s.cache.Get(ctx, ref, func(ctx context.Context) (snapshot, []string, error) {
+func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (snapshot, *keybearer.Error) {
+	v, err := s.cache.Get(ctx, ref, func(ctx context.Context) (snapshot, []string, error) {
 		return s.load(ctx, ref)
 	})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, &keybearer.Error{Code: keybearer.CallerGone, Err: err}
+			return snapshot{}, &keybearer.Error{Code: keybearer.CallerGone, Err: err}
 		}
-		return nil, &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
+		return snapshot{}, &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
 	}
-	return e, nil
+	return v, nil
 }
 
 func (s *snapshots) load(ctx context.Context, ref keybearer.Ref) (v snapshot, ids []string, err error) {
@@ -142,11 +142,18 @@ type safe struct {
 	credential *keybearer.Credential
 	loaded     time.Time // last; guarded by snapshots.mu
 
-	mu      sync.Mutex
-	last    *opened
-	tried   time.Time // last failed attempt
-	failure *keybearer.Error
-	flight  chan struct{} // closed when the attempt under way ends
+	mu     sync.Mutex
+	last   *opened
+	failed *attempt // last failed one
+	flight *attempt // under way
+}
+
+// attempt is one try to open the secret, for all who wait for it.
+type attempt struct {
+	done   chan struct{}
+	at     time.Time // when it ended
+	opened *opened
+	err    *keybearer.Error
 }
 
 // fits reports whether what is in the safe is what these records seal.
@@ -160,57 +167,56 @@ func (f *safe) fits(scope *keybearer.Scope, c *keybearer.Credential) bool {
 
 // open returns the opened secret. It is KeyringUnavailable or CredentialNeedsSecret, or CallerGone when ctx ends.
 func (f *safe) open(ctx context.Context) (*opened, *keybearer.Error) {
-	for {
-		now := f.s.now()
-		f.mu.Lock()
-		if o := f.last; o != nil && now.Sub(o.at) < f.s.ttl {
-			f.mu.Unlock()
-			return o, nil
-		}
-		if f.failure != nil && now.Sub(f.tried) < reopenInterval {
-			o, err := f.fallback(now)
-			f.mu.Unlock()
-			return o, err
-		}
-		if f.flight == nil {
-			f.flight = make(chan struct{})
-			go f.try(context.WithoutCancel(ctx))
-		}
-		flight := f.flight
+	now := f.s.now()
+	f.mu.Lock()
+	if o := f.last; o != nil && now.Sub(o.at) < f.s.ttl {
 		f.mu.Unlock()
-		select {
-		case <-flight:
-		case <-ctx.Done():
-			return nil, &keybearer.Error{Code: keybearer.CallerGone, Err: ctx.Err()}
-		}
-	}
-}
-
-// fallback is what serves while the keyring cannot answer. f.mu is held.
-func (f *safe) fallback(now time.Time) (*opened, *keybearer.Error) {
-	if o := f.last; o != nil && now.Sub(o.at) < f.s.stale {
 		return o, nil
 	}
-	return nil, f.failure
-}
-
-func (f *safe) try(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	at := f.s.now()
-	o, err := f.unseal(ctx, at)
+	a := f.flight
+	switch {
+	case a != nil:
+	case f.failed != nil && now.Sub(f.failed.at) < reopenInterval:
+		a = f.failed
+	default:
+		a = &attempt{done: make(chan struct{})}
+		f.flight = a
+		go f.try(context.WithoutCancel(ctx), a)
+	}
+	f.mu.Unlock()
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		return nil, &keybearer.Error{Code: keybearer.CallerGone, Err: ctx.Err()}
+	}
+	if a.err == nil {
+		return a.opened, nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if o := f.last; o != nil && f.s.now().Sub(o.at) < f.s.stale {
+		return o, nil // what was opened before serves while the keyring is away
+	}
+	return nil, a.err
+}
+
+func (f *safe) try(ctx context.Context, a *attempt) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	o, err := f.unseal(ctx, f.s.now())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a.at, a.opened = f.s.now(), o
+	f.flight = nil
 	if err == nil {
-		f.last, f.failure = o, nil
+		f.last, f.failed = o, nil
 	} else {
-		f.failure, f.tried = keybearer.AsError(err), f.s.now()
-		if errors.Is(err, keybearer.ErrUnopenable) || f.failure.Code != keybearer.KeyringUnavailable {
+		a.err, f.failed = keybearer.AsError(err), a
+		if errors.Is(err, keybearer.ErrUnopenable) || a.err.Code != keybearer.KeyringUnavailable {
 			f.last = nil // the keyring answered: what was opened before is void
 		}
 	}
-	close(f.flight)
-	f.flight = nil
+	close(a.done)
 }
 
 func (f *safe) unseal(ctx context.Context, at time.Time) (*opened, error) {

@@ -32,7 +32,7 @@ type poolKey struct {
 }
 
 // Idle connections kept for a destination: fewer than are in use at a time would mean handshakes in the tail.
-const maxIdlePerHost = 512
+const maxIdlePerHost, maxIdle = 512, 4096
 
 func (t *transports) get(key poolKey) *http.Transport {
 	t.mu.RLock()
@@ -60,6 +60,7 @@ func (t *transports) get(key poolKey) *http.Transport {
 		ResponseHeaderTimeout:  t.c.HeaderTimeout,
 		IdleConnTimeout:        t.c.IdleTimeout,
 		MaxIdleConnsPerHost:    maxIdlePerHost,
+		MaxIdleConns:           maxIdle,
 		MaxResponseHeaderBytes: 256 << 10,
 		ReadBufferSize:         16 << 10,
 		WriteBufferSize:        16 << 10,
@@ -93,7 +94,25 @@ func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error)
 	if !ok || addr != keybearer.JoinHost("", target.destination.Host, target.destination.Port) {
 		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the address to dial is not the one that was judged")
 	}
-	return t.dialer.Connect(ctx, target.addresses, target.destination.Port)
+	conn, err := t.dialer.Connect(ctx, target.addresses, target.destination.Port)
+	if err != nil {
+		return nil, err
+	}
+	return impatient{conn}, nil
+}
+
+// How long a destination may take nothing of what is sent to it.
+const writeStall = time.Minute
+
+// impatient is a connection on which each write has a limit: a destination that does not read would hold the request, and who
+// waits for it, for ever.
+type impatient struct{ net.Conn }
+
+func (c impatient) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeStall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
 }
 
 // send forwards with the secret. The header is a private map that nothing else sees; the secret is written into it here, last.
@@ -112,12 +131,17 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 	header[p.Field.Name] = []string{p.Field.Value.Reveal()}
 	resp, err := t.get(poolKey{p.ScopeID, p.Addresses.Reach}).RoundTrip(out)
 	if err != nil {
-		return nil, sendError(ctx, err)
+		failure := sendError(ctx, err)
+		if failure.Op == "send" && failure.Code != keybearer.DestinationTLSFailed {
+			b.delivered() // as far as anybody can tell
+		}
+		return nil, failure
 	}
-	resp.Request = nil // it holds the secret
-	if resp.StatusCode == http.StatusSwitchingProtocols {
+	b.delivered()
+	resp.Request = nil                                  // it holds the secret
+	if resp.StatusCode < 200 || resp.StatusCode > 999 { // an unasked 101, or no status at all
 		resp.Body.Close()
-		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the destination switched protocols unasked")
+		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
 	}
 	return resp, nil
 }
@@ -143,16 +167,28 @@ func sendError(ctx context.Context, err error) *keybearer.Error {
 	if own, ok := errors.AsType[*keybearer.Error](err); ok {
 		return own
 	}
+	if ended := ended(ctx); ended != nil {
+		return ended
+	}
 	code := keybearer.DestinationUnreachable
 	switch {
-	case ctx.Err() != nil:
-		code = keybearer.CallerGone
 	case isTLS(err):
 		code = keybearer.DestinationTLSFailed
 	case isTimeout(err):
 		code = keybearer.DestinationTimeout
 	}
 	return &keybearer.Error{Code: code, Op: "send", Err: err}
+}
+
+// ended says why a request's context is over: its caller left, or a change took away its leave. Nil when it is not.
+func ended(ctx context.Context) *keybearer.Error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	if own, ok := errors.AsType[*keybearer.Error](context.Cause(ctx)); ok {
+		return own
+	}
+	return &keybearer.Error{Code: keybearer.CallerGone, Op: "send", Err: ctx.Err()}
 }
 
 func isTLS(err error) bool {

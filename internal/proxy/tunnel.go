@@ -17,8 +17,7 @@ import (
 // AdmitTunnel judges a CONNECT: its form and its caller. What it leads to is judged with each request inside. The id
 // is that of the request, for the answer. A refusal has been recorded.
 func (g *Gate) AdmitTunnel(ctx context.Context, c *Call) (t *Tunnel, id string, _ *keybearer.Error) {
-	p := &Pass{gate: g, Started: g.now()}
-	p.event = keybearer.Event{Time: p.Started, ID: keybearer.NewID(keybearer.IDRequest), Method: c.Method}
+	p := g.newPass(c)
 	t, err := g.admitTunnel(ctx, c, p)
 	if err != nil {
 		g.refused(p, err)
@@ -34,11 +33,15 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if err != nil {
 		return nil, err
 	}
-	caller, err := g.identify(ctx, c, t.tokens)
+	evidence := c.evidence(t.tokens)
+	caller, err := g.identify(ctx, &evidence)
 	if err != nil {
 		return nil, err
 	}
 	p.event.Caller = caller.Name
+	if c.Multiplexed {
+		return nil, keybearer.NewError(keybearer.BadRequest, "CONNECT is served over HTTP/1.1 only")
+	}
 	host, _, port, perr := policy.ParseAuthority(c.Target)
 	if perr != nil {
 		return nil, keybearer.AsError(perr)
@@ -50,13 +53,15 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if port == 443 {
 		return nil, keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
 	}
-	return &Tunnel{Host: host, Port: port, Tokens: t.tokens, Credential: t.credential}, nil
+	return &Tunnel{
+		Host: host, Port: port, Caller: caller.Name, Tokens: t.tokens, TLS: c.TLS, Peer: c.Peer, Credential: t.credential,
+	}, nil
 }
 
 const tunnelIdle = 2 * time.Minute
 
 // connect serves a CONNECT: plain HTTP inside, each request judged on its own.
-func (h *handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
+func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 	tunnel, id, err := h.proxy.gate.AdmitTunnel(r.Context(), call)
 	if err != nil {
 		h.refuse(w, r, call, id, err)
@@ -64,21 +69,24 @@ func (h *handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 	}
 	conn, rw, herr := http.NewResponseController(w).Hijack()
 	if herr != nil {
-		h.refuse(w, r, call, id, keybearer.NewError(keybearer.BadRequest, "CONNECT is served over HTTP/1.1 only"))
+		h.refuse(w, r, call, id, &keybearer.Error{Code: keybearer.Internal, Op: "hijack", Err: herr})
 		return
 	}
-	inner := &handler{proxy: h.proxy, route: h.route, tunnel: tunnel}
+	inner := &Handler{proxy: h.proxy, route: h.route, tunnel: tunnel, tunnels: h.tunnels}
 	call.Fields = nil // pooled; the tunnel has what it needs
-	h.proxy.tunnels.group.Go(func() { inner.serve(conn, rw, call, id) })
+	h.tunnels.group.Go(func() { inner.serve(conn, rw, call, id) })
 }
 
 // serve speaks HTTP/1.1 on a hijacked connection until it ends.
-func (h *handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
+func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
 	l := &oneConn{conn: &buffered{conn, rw.Reader}, closed: make(chan struct{})}
 	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 256 << 10,
+		Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 32 << 10,
+		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(h.proxy.logger.Handler(), slog.LevelDebug),
 		ConnState: func(_ net.Conn, s http.ConnState) {
@@ -88,10 +96,14 @@ func (h *handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 			}
 		},
 	}
-	if !h.proxy.tunnels.add(conn, server) {
+	if !h.tunnels.add(conn, func(within context.Context) {
+		_ = server.Shutdown(within)
+		cancel() // whatever is still under way
+		conn.Close()
+	}) {
 		return
 	}
-	defer h.proxy.tunnels.remove(conn)
+	defer h.tunnels.remove(conn)
 	_ = conn.SetDeadline(time.Now().Add(tunnelIdle))
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nKeybearer-Request-Id: %s\r\n\r\n", id); err != nil {
 		return
@@ -112,11 +124,11 @@ func (h *handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 }
 
 // refuseTLS says in clear, to whoever looks at the bytes, why the handshake fails.
-func (h *handler) refuseTLS(conn net.Conn, call *Call, id string) {
+func (h *Handler) refuseTLS(conn net.Conn, call *Call, id string) {
 	err := keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
 	g := h.proxy.gate
-	p := &Pass{gate: g, Started: g.now()}
-	p.event = keybearer.Event{ID: id, Method: call.Method, Host: h.tunnel.Host, Port: h.tunnel.Port}
+	p := g.newPass(call)
+	p.event.ID, p.event.Caller, p.event.Host, p.event.Port = id, h.tunnel.Caller, h.tunnel.Host, h.tunnel.Port
 	g.refused(p, err)
 	a := Refuse(call, id, err)
 	w := bufio.NewWriter(conn)
@@ -167,21 +179,21 @@ type tunnels struct {
 	group sync.WaitGroup
 
 	mu      sync.Mutex
-	open    map[net.Conn]*http.Server
+	open    map[net.Conn]func(context.Context) // how to end it
 	drained bool
 }
 
 // add takes a tunnel in, unless no more are taken.
-func (t *tunnels) add(conn net.Conn, server *http.Server) bool {
+func (t *tunnels) add(conn net.Conn, end func(context.Context)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.drained {
 		return false
 	}
 	if t.open == nil {
-		t.open = map[net.Conn]*http.Server{}
+		t.open = map[net.Conn]func(context.Context){}
 	}
-	t.open[conn] = server
+	t.open[conn] = end
 	return true
 }
 
@@ -201,12 +213,8 @@ func (t *tunnels) drain(within time.Duration) {
 	t.open = nil
 	t.mu.Unlock()
 	var wg sync.WaitGroup
-	for conn, server := range open {
-		wg.Go(func() {
-			// Idle is known a moment after the answer; a tunnel in which nothing has been asked yet is closed by its end.
-			_ = server.Shutdown(ctx)
-			conn.Close()
-		})
+	for _, end := range open {
+		wg.Go(func() { end(ctx) })
 	}
 	wg.Wait()
 	t.group.Wait()
