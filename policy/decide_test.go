@@ -32,17 +32,16 @@ func request(t fataler, s string) (string, *Target) {
 func active(t fataler) (*Request, Snapshot) {
 	method, target := request(t, "POST http://api.example.com/v1/hooks?x=1")
 	terms := rules(t, "*.example.com", "api.example.com", "a.example", "b.example", "c.example")
-	return &Request{
+	req := &Request{
 		Target: target, Method: method, Caller: &keybearer.Caller{Name: "billing", Scopes: []string{"scp_docs"}},
 		User: "ann", Groups: []string{"dev", "ops"}, Now: modelNow,
-	}, Snapshot{
-		&keybearer.Scope{ID: "scp_docs", Name: "docs"},
-		&keybearer.Credential{
-			ScopeID: "scp_docs", Name: "crm",
-			Grants:  []keybearer.Grant{{Subject: "app:billing", Level: keybearer.Use}, {Subject: "group:ops", Level: keybearer.View}},
-			Current: keybearer.Version{Sealed: []byte("sealed"), Terms: *terms},
-		},
 	}
+	cred := &keybearer.Credential{
+		ScopeID: "scp_docs", Name: "crm",
+		Grants:  []keybearer.Grant{{Subject: "app:billing", Level: keybearer.Use}, {Subject: "group:ops", Level: keybearer.View}},
+		Current: keybearer.Version{Sealed: []byte("sealed"), Terms: *terms},
+	}
+	return req, Snapshot{&keybearer.Scope{ID: "scp_docs", Name: "docs"}, cred}
 }
 
 func TestDecide(t *testing.T) {
