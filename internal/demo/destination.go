@@ -3,7 +3,7 @@ package demo
 import (
 	"crypto/tls"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -56,7 +56,7 @@ func NewDestination() (*Destination, error) {
 		Handler:           d,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0),
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	go func() { _ = d.server.ServeTLS(listener, "", "") }()
 	return d, nil
