@@ -73,7 +73,7 @@ func TestExactBytesOfAnAnswer(t *testing.T) {
 	id := a.Header.Get("Keybearer-Request-Id")
 	for name, want := range map[string][]string{
 		"Server": {"theirs"}, "Location": {"https://elsewhere.example.com/next"}, "Set-Cookie": {"a=b", "c=d"}, "X-Twice": {"a", "b"},
-		"Keybearer-Other": nil, "X-Hop": nil, "Content-Encoding": {"gzip"}, "Proxy-Status": {"cdn; hit, keybearer; received-status=302"},
+		"Keybearer-Other": nil, "X-Hop": nil, "Content-Encoding": {"gzip"}, "Proxy-Status": {"cdn;hit, keybearer; received-status=302"},
 	} {
 		if !slices.Equal(got[name], want) {
 			t.Errorf("%s is %q, not %q", name, got[name], want)
