@@ -9,12 +9,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/policy"
 )
 
 // destination starts a destination without TLS that does what handle says with each connection, and returns its address as a URL.
@@ -378,5 +381,27 @@ func TestAuditLinesOfOddEndings(t *testing.T) {
 	c.roundTrip("\x16\x03\x01")
 	if e := last(3); e.Caller != "billing" || e.Code != keybearer.TLSTunnelUnsupported || e.Host != "api.example.com" {
 		t.Errorf("a TLS hello in a tunnel: %+v", e)
+	}
+}
+
+func TestOnlyTheJudgedAddressIsDialled(t *testing.T) {
+	l := newLab(t)
+	host := strings.TrimPrefix(l.destination.URL, "https://")
+	addr := netip.MustParseAddrPort(host)
+	target := &dialTarget{
+		policy.Destination{Scheme: "https", Host: addr.Addr().String(), Addr: addr.Addr(), Port: addr.Port()},
+		dial.Addresses{List: []netip.Addr{addr.Addr()}, Reach: policy.Listed},
+	}
+	ctx := context.WithValue(t.Context(), dialKey{}, target)
+	conn, err := l.proxy.transports.dial(ctx, "tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if _, err := l.proxy.transports.dial(ctx, "tcp", "127.0.0.1:1"); keybearer.CodeOf(err) != keybearer.DestinationUnreachable {
+		t.Errorf("another address: %v", err)
+	}
+	if _, err := l.proxy.transports.dial(t.Context(), "tcp", host); keybearer.CodeOf(err) != keybearer.DestinationUnreachable {
+		t.Errorf("nothing judged: %v", err)
 	}
 }

@@ -320,3 +320,100 @@ func TestARevokedCallerIsRefusedByTheNextRequest(t *testing.T) {
 	status, body = l.get(addr, "docs/crm")
 	wantCode(t, status, body, http.StatusProxyAuthRequired, keybearer.CallerUnauthenticated)
 }
+
+// The engine may wait for the app between Admit and sending: Renew is the last word.
+func TestAPassIsRenewedOnlyWhileItHolds(t *testing.T) {
+	l := newLab(t)
+	c := l.credential("crm", l.bearer(), "secret-one")
+	other := l.credential("other", l.bearer(), "secret-one")
+	call := &Call{Method: "GET", Target: l.plain() + "/", Route: &Route{}, Fields: []Field{
+		{"Keybearer-Credential", "docs/crm"}, {"Proxy-Authorization", "Bearer " + l.token},
+	}}
+	p, err := l.proxy.gate.Admit(t.Context(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renew := func(want keybearer.Code, field string) {
+		t.Helper()
+		err := p.Renew(t.Context())
+		if err == nil && want != "" || err != nil && err.Code != want {
+			t.Fatalf("got %v, want %q", err, want)
+		}
+		if want == "" && p.Field.Value.Reveal() != field {
+			t.Fatalf("it holds %q, want %q", p.Field.Value.Reveal(), field)
+		}
+	}
+	renew("", "Bearer secret-one")
+	l.update(other, func(c *keybearer.Credential) { c.Disabled = true })
+	renew("", "Bearer secret-one")
+	c = l.update(c, func(c *keybearer.Credential) {
+		c.Current.Number++
+		l.seal(c, &keybearer.Bundle{Terms: c.Current.Terms, Secret: keybearer.NewSecret("secret-two")})
+	})
+	renew("", "Bearer secret-two")
+	c = l.update(c, func(c *keybearer.Credential) { c.Grants = nil })
+	renew(keybearer.CredentialForbidden, "")
+	l.update(c, func(c *keybearer.Credential) {
+		c.Grants = []keybearer.Grant{{Subject: keybearer.AppSubject("billing"), Level: keybearer.Use}}
+	})
+	renew("", "Bearer secret-two")
+	caller := l.caller.Clone()
+	caller.Disabled = true
+	l.commit(keybearer.Write{Caller: caller})
+	renew(keybearer.CallerUnauthenticated, "")
+	p.Finish(Result{})
+}
+
+func TestASafeFitsOneCiphertextUnderOneKey(t *testing.T) {
+	scope := func() *keybearer.Scope {
+		return &keybearer.Scope{ID: "scp_a", Key: &keybearer.ScopeKey{Name: "k", Generation: 1, Share: []byte{1}}}
+	}
+	credential := func() *keybearer.Credential {
+		return &keybearer.Credential{ID: "crd_a", Current: keybearer.Version{Number: 1, Generation: 1, Sealed: []byte("x")}}
+	}
+	f := &safe{scope: scope(), credential: credential()}
+	if !f.fits(scope(), credential()) {
+		t.Fatal("it does not fit its own records")
+	}
+	for name, change := range map[string]func(*keybearer.Scope, *keybearer.Credential){
+		"scope":          func(s *keybearer.Scope, _ *keybearer.Credential) { s.ID = "scp_b" },
+		"key":            func(s *keybearer.Scope, _ *keybearer.Credential) { s.Key.Name = "l" },
+		"key generation": func(s *keybearer.Scope, _ *keybearer.Credential) { s.Key.Generation = 2 },
+		"share":          func(s *keybearer.Scope, _ *keybearer.Credential) { s.Key.Share = []byte{2} },
+		"no key":         func(s *keybearer.Scope, _ *keybearer.Credential) { s.Key = nil },
+		"number":         func(_ *keybearer.Scope, c *keybearer.Credential) { c.Current.Number = 2 },
+		"generation":     func(_ *keybearer.Scope, c *keybearer.Credential) { c.Current.Generation = 2 },
+		"ciphertext":     func(_ *keybearer.Scope, c *keybearer.Credential) { c.Current.Sealed = []byte("y") },
+	} {
+		s, c := scope(), credential()
+		change(s, c)
+		if f.fits(s, c) {
+			t.Errorf("it fits another %s", name)
+		}
+	}
+}
+
+func TestASecretIsLetGoOfWithItsRecord(t *testing.T) {
+	l := newLab(t)
+	c := l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	held := func() int {
+		s := l.proxy.gate.snapshots
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.safes)
+	}
+	if l.get(addr, "docs/crm"); held() != 1 {
+		t.Fatalf("%d safes", held())
+	}
+	l.update(c, func(c *keybearer.Credential) { c.Disabled = true })
+	if held() != 0 {
+		t.Error("the secret of a changed credential is still held")
+	}
+	l.update(c, func(c *keybearer.Credential) { c.Disabled = false })
+	l.get(addr, "docs/crm")
+	l.clock.advance(time.Hour)
+	if l.proxy.gate.snapshots.sweep(30 * time.Minute); held() != 0 || l.proxy.gate.snapshots.cache.Len() != 0 {
+		t.Error("what nobody used for an hour is still held")
+	}
+}
