@@ -270,7 +270,7 @@ func TestFollowExactlyOnce(t *testing.T) {
 			"intent": func(*rapid.T) { intent() },
 			"outcome": func(t *rapid.T) {
 				if len(open) == 0 {
-					t.Skip()
+					return
 				}
 				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
 				write(use(open[i], keybearer.Outcome, tick()))

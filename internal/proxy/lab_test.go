@@ -2,14 +2,12 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"math/big"
@@ -40,7 +38,6 @@ type lab struct {
 	store   keybearer.Store
 	keyring keybearer.Keyring
 	proxy   *Proxy
-	audit   string // path
 	log     *audit.Log
 	clock   *clock
 
@@ -86,10 +83,10 @@ func newLab(t testing.TB, options ...labOption) *lab {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, audit: filepath.Join(dir, "audit.jsonl"), clock: &clock{}, seen: make(chan *http.Request, 1000), bodies: make(chan string, 1000)}
+	l := &lab{t: t, clock: &clock{}, seen: make(chan *http.Request, 1000), bodies: make(chan string, 1000)}
 	l.store = must(sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "keybearer.db")))
 	l.keyring = must(localkeys.Open(localkeys.Config{Path: filepath.Join(dir, "keyring.key")}))
-	l.log = must(audit.OpenFile(l.audit, audit.Options{}))
+	l.log = must(audit.OpenFile(filepath.Join(dir, "audit.jsonl"), audit.Options{}))
 
 	l.destination = httptest.NewUnstartedServer(http.HandlerFunc(l.record))
 	l.destination.EnableHTTP2 = true
@@ -252,31 +249,25 @@ func (l *lab) request(method, target, credential string, body io.Reader) *http.R
 	return r
 }
 
-// events waits for n outcomes in the audit file and returns all its events.
+// events waits until the audit log holds so many outcomes and returns all its events.
 func (l *lab) events(outcomes int) (all []keybearer.Event) {
 	l.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		all = all[:0]
-		done := 0
-		b := must(os.ReadFile(l.audit))
-		for line := range bytes.Lines(b) {
-			var e keybearer.Event
-			if json.Unmarshal(line, &e) == nil {
-				all = append(all, e)
-				if e.Phase == keybearer.Outcome {
-					done++
-				}
-			}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for entry := range l.log.Subscribe(ctx, 1000, nil) {
+		if entry.Lost > 0 {
+			l.t.Fatalf("%d events were lost on the way to the test", entry.Lost)
 		}
-		if done >= outcomes {
+		all = append(all, entry.Event)
+		if entry.Event.Phase == keybearer.Outcome {
+			outcomes--
+		}
+		if outcomes == 0 {
 			return all
 		}
-		if time.Now().After(deadline) {
-			l.t.Fatalf("%d outcomes in the audit log, want %d:\n%s", done, outcomes, b)
-		}
-		time.Sleep(time.Millisecond) // polling a file; the deadline decides
 	}
+	l.t.Fatalf("%d more outcomes were expected in the audit log: %+v", outcomes, all)
+	return nil
 }
 
 // raw sends bytes to addr and reads one answer.
