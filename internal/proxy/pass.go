@@ -91,7 +91,7 @@ func (p *Pass) Scrub(value string) string {
 // Names reports whether a field's name holds the secret, in whatever case: such a field of an answer does not come back.
 func (p *Pass) Names(name string) bool {
 	for _, n := range p.needles {
-		if len(n) >= minNeedle && strings.Contains(strings.ToLower(name), strings.ToLower(n)) {
+		if len(n) >= minNeedle && len(n) <= len(name) && strings.Contains(strings.ToLower(name), strings.ToLower(n)) {
 			return true
 		}
 	}
