@@ -16,7 +16,8 @@ import (
 // reason (wrong context, wrong key, key gone, tampering, outage); [NotFound] where a method says so.
 // [ErrUnopenable] tells whether trying again later could help.
 type Keyring interface {
-	// CreateKey makes a key. It returns [AlreadyExists] when there is one of that name, or was one that was destroyed.
+	// CreateKey makes a key. It returns [AlreadyExists] when there is one of that name. A name is never used again: for one that was
+	// destroyed it returns AlreadyExists too, or makes a new key that opens nothing of the old.
 	CreateKey(ctx context.Context, key string) error
 	// KeyVersion returns the latest version of a key, from 1. It returns [NotFound] when there is no such key.
 	KeyVersion(ctx context.Context, key string) (uint32, error)
@@ -83,7 +84,15 @@ func NewSealContext(scopeID string, generation uint32, credentialID string, vers
 	return SealContext(h.Sum(nil)), nil
 }
 
-// ErrUnopenable is the cause inside a [KeyringUnavailable] error when the keyring did answer and the ciphertext
-// does not open: trying again does not help, and what was opened from it before must be dropped. Find it with
-// errors.Is.
+// OpenOnly is a Keyring that may lack the right to seal and to change keys, as in a process that only serves requests while another one
+// manages the credentials. Then every method but Open and Close returns [KeyringUnavailable].
+type OpenOnly interface {
+	Keyring
+	// OpenOnly reports whether it does.
+	OpenOnly() bool
+}
+
+// ErrUnopenable is the cause inside a [KeyringUnavailable] error when the keyring did answer and will not open the
+// ciphertext: trying again does not help until someone mends it, and what was opened from it before must be dropped. Find
+// it with errors.Is.
 var ErrUnopenable = errors.New("the sealed secret does not open with this key and context")

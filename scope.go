@@ -12,6 +12,7 @@ type Scope struct {
 	Name        string     `json:"name"`
 	Description string     `json:"description,omitempty"`
 	Key         *ScopeKey  `json:"key,omitempty"`       // nil until generated
+	Former      *ScopeKey  `json:"former,omitempty"`    // while secrets move to Key: the one that still opens the others
 	Generation  uint32     `json:"generation"`          // of the last key made, present or not; never goes back
 	Work        *ScopeWork `json:"work,omitempty"`      // journal of an unfinished rotate, regenerate or delete
 	DoomedKeys  []string   `json:"doomed,omitempty"`    // keyring keys still to be destroyed
@@ -39,10 +40,11 @@ const (
 	WorkRotate     WorkKind = "rotate"
 	WorkRegenerate WorkKind = "regenerate"
 	WorkDelete     WorkKind = "delete"
+	WorkMove       WorkKind = "move" // every secret is opened with Former and sealed with Key
 )
 
 // ScopeWork is the journal of a long operation. While one of regenerate or delete is present the scope's credentials are
-// refused with [ScopeRegenerating]; a rotation never stops use.
+// refused with [ScopeRegenerating]; a rotation or a move never stops use.
 type ScopeWork struct {
 	Kind       WorkKind  `json:"kind"`
 	Cursor     string    `json:"cursor,omitempty"` // last credential id done
@@ -56,17 +58,33 @@ type ScopeWork struct {
 // Clone returns a deep copy.
 func (s *Scope) Clone() *Scope {
 	d := *s
-	if s.Key != nil {
-		k := *s.Key
-		k.Share = slices.Clone(k.Share)
-		d.Key = &k
-	}
+	d.Key, d.Former = s.Key.clone(), s.Former.clone()
 	if s.Work != nil {
 		w := *s.Work
 		d.Work = &w
 	}
 	d.DoomedKeys = slices.Clone(s.DoomedKeys)
 	return &d
+}
+
+func (k *ScopeKey) clone() *ScopeKey {
+	if k == nil {
+		return nil
+	}
+	c := *k
+	c.Share = slices.Clone(k.Share)
+	return &c
+}
+
+// KeyOf returns the key of that generation: the scope's, or the former one while secrets move. Nil: what was sealed in that
+// generation opens no more.
+func (s *Scope) KeyOf(generation uint32) *ScopeKey {
+	for _, k := range []*ScopeKey{s.Key, s.Former} {
+		if k != nil && k.Generation == generation {
+			return k
+		}
+	}
+	return nil
 }
 
 // Regenerating reports whether the scope's credentials must be refused for the time being.

@@ -52,7 +52,9 @@ type Store interface {
 
 	// Events returns, in order of commit, up to limit events that were committed and not yet marked as
 	// delivered to the audit log; Delivered marks them. Together they make an outbox: a change and its audit line
-	// are kept or lost as one.
+	// are kept or lost as one. Where several processes share the records, each gets the events that it committed itself, so that a
+	// change has its line in one log; and those of a process that has not delivered them for a minute, since it may be gone
+	// for good. Then, rarely, a line is written twice.
 	Events(ctx context.Context, limit int) ([]PendingEvent, error)
 	Delivered(ctx context.Context, seqs ...uint64) error
 
@@ -63,7 +65,8 @@ type Store interface {
 	// so far, or that after lies ahead of it (a backup was restored): whoever follows it must forget all that it knows.
 	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
 	// Watch registers fn to be called with each committed change, in order of sequence, one call at a time. For a commit made
-	// through this Store it is called before Commit returns; for others' as soon as the store learns of them.
+	// through this Store it is called before Commit returns; for others' as soon as the store learns of them. A change may be told more than
+	// once; one of kind [AllRecords] says that some may have been missed.
 	// fn must be quick and must not call the Store. stop unregisters it.
 	Watch(fn func([]Change)) (stop func())
 
@@ -102,7 +105,19 @@ const (
 	CredentialRecord RecordKind = "credential"
 	CallerRecord     RecordKind = "caller"
 	OperatorRecord   RecordKind = "operator"
+
+	// AllRecords is told to those who watch when the store cannot say what has changed: forget everything.
+	AllRecords RecordKind = "*"
 )
+
+// Follower is a Store whose records other processes change too, and that learns of it a little later. A Store that does not implement it
+// tells of every change before it is acknowledged.
+type Follower interface {
+	// Current returns a moment, on this machine's monotonic clock, as of which the functions registered with Watch have been told of all that was
+	// committed by anyone before. It stands still while the store cannot be asked: who knows something of an earlier
+	// moment asks again before relying on it. The zero time says that nothing has been learned yet.
+	Current() time.Time
+}
 
 // Change says that a record was written or deleted. Consumers drop what they know of it and read it again.
 type Change struct {
@@ -137,7 +152,8 @@ type Ledger interface {
 	// RecordUses adds uses and moves the checkpoint in one transaction, so that after a crash the audit log
 	// is read again from the checkpoint and nothing counts twice.
 	RecordUses(ctx context.Context, uses []UseRecord, checkpoint Checkpoint) error
-	// Checkpoint returns the position up to which uses were recorded; zero before the first.
+	// Checkpoint returns the position up to which uses were recorded; zero before the first. Where several processes share the ledger
+	// each has a checkpoint of its own, for its own log.
 	Checkpoint(ctx context.Context) (Checkpoint, error)
 	// Usage returns what is known of the use of each of these credentials; those never used are absent.
 	Usage(ctx context.Context, credentialIDs ...string) (map[string]Usage, error)

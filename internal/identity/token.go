@@ -20,9 +20,9 @@ type Callers struct {
 	stop   func()
 }
 
-// NewCallers returns Callers on a store. maxAge is how long a caller is believed without asking the store again.
-func NewCallers(store keybearer.Store, maxAge time.Duration, now func() time.Time) *Callers {
-	config := fence.Config{Max: 1 << 16, MaxAge: maxAge, Timeout: 5 * time.Second, Now: now}
+// NewCallers returns Callers on a store. maxStale is how long a caller is believed while the store cannot answer.
+func NewCallers(store keybearer.Store, maxStale time.Duration, now func() time.Time) *Callers {
+	config := fence.ForStore(store, 1<<16, maxStale, now)
 	c := &Callers{
 		store: store, now: now,
 		tokens: fence.New[keybearer.TokenHash, *keybearer.Caller](config),
@@ -37,9 +37,12 @@ func (c *Callers) Close() { c.stop() }
 
 func (c *Callers) changed(changes []keybearer.Change) {
 	for _, ch := range changes {
-		if ch.Kind == keybearer.CallerRecord {
+		switch ch.Kind {
+		case keybearer.CallerRecord:
 			c.tokens.Changed(ch.ID)
 			c.names.Changed(ch.ID)
+		case keybearer.AllRecords:
+			c.Flush()
 		}
 	}
 }

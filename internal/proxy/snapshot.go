@@ -47,13 +47,13 @@ type snapshots struct {
 
 const (
 	maxSnapshots   = 1 << 16
-	lookupTimeout  = 5 * time.Second
-	openTimeout    = 5 * time.Second
+	openTimeout    = 2 * time.Second
 	reopenInterval = time.Second // between attempts while the keyring cannot answer
+	refreshAhead   = 5           // in the last fifth of its time a secret is opened anew, while nobody has to wait for it
 )
 
 func (s *snapshots) changed(changes []keybearer.Change) {
-	ids := make([]string, 0, 8)
+	ids, all := make([]string, 0, 8), false
 	s.mu.Lock()
 	for _, c := range changes {
 		switch c.Kind {
@@ -62,9 +62,14 @@ func (s *snapshots) changed(changes []keybearer.Change) {
 			ids = append(ids, c.ID)
 		case keybearer.ScopeRecord:
 			ids = append(ids, c.ID)
+		case keybearer.AllRecords:
+			all = true
 		}
 	}
 	s.mu.Unlock()
+	if all {
+		s.cache.Flush() // what was opened stays in its safe: it is used only for a record that is read anew
+	}
 	s.cache.Changed(ids...)
 }
 
@@ -158,8 +163,8 @@ type attempt struct {
 
 // fits reports whether what is in the safe is what these records seal.
 func (f *safe) fits(scope *keybearer.Scope, c *keybearer.Credential) bool {
-	mine, theirs := f.scope.Key, scope.Key
 	a, b := &f.credential.Current, &c.Current
+	mine, theirs := f.scope.KeyOf(a.Generation), scope.KeyOf(b.Generation)
 	return mine != nil && theirs != nil && f.scope.ID == scope.ID &&
 		mine.Name == theirs.Name && mine.Generation == theirs.Generation && bytes.Equal(mine.Share, theirs.Share) &&
 		a.Number == b.Number && a.Generation == b.Generation && bytes.Equal(a.Sealed, b.Sealed)
@@ -169,13 +174,14 @@ func (f *safe) fits(scope *keybearer.Scope, c *keybearer.Credential) bool {
 func (f *safe) open(ctx context.Context) (*opened, *keybearer.Error) {
 	now := f.s.now()
 	f.mu.Lock()
-	if o := f.last; o != nil && now.Sub(o.at) < f.s.ttl {
-		f.mu.Unlock()
-		return o, nil
+	last, age := f.last, time.Duration(0)
+	if last != nil {
+		age = now.Sub(last.at)
 	}
+	fresh := last != nil && age < f.s.ttl
 	a := f.flight
 	switch {
-	case a != nil:
+	case a != nil, fresh && age < f.s.ttl-f.s.ttl/refreshAhead:
 	case f.failed != nil && now.Sub(f.failed.at) < reopenInterval:
 		a = f.failed
 	default:
@@ -183,7 +189,12 @@ func (f *safe) open(ctx context.Context) (*opened, *keybearer.Error) {
 		f.flight = a
 		go f.try(context.WithoutCancel(ctx), a)
 	}
+	// Nobody waits for a keyring that did not answer the last time, as long as what was opened before serves.
+	away := f.failed != nil && last != nil && age < f.s.stale
 	f.mu.Unlock()
+	if fresh || away {
+		return last, nil
+	}
 	select {
 	case <-a.done:
 	case <-ctx.Done():
@@ -220,8 +231,9 @@ func (f *safe) try(ctx context.Context, a *attempt) {
 }
 
 func (f *safe) unseal(ctx context.Context, at time.Time) (*opened, error) {
-	key, version := f.scope.Key, &f.credential.Current
-	if key == nil || version.Generation != key.Generation || len(version.Sealed) == 0 {
+	version := &f.credential.Current
+	key := f.scope.KeyOf(version.Generation)
+	if key == nil || len(version.Sealed) == 0 {
 		return nil, keybearer.NewError(keybearer.CredentialNeedsSecret, "")
 	}
 	sc, err := keybearer.NewSealContext(f.scope.ID, version.Generation, f.credential.ID, version.Number, key.Share)
