@@ -27,15 +27,16 @@ const host = "api.example.com"
 
 // fleet is some servers, what they share, and a destination that knows which secret belongs to which path.
 type fleet struct {
-	t     *testing.T
-	ca    *harness.CA
-	dns   *harness.DNS
-	vault *harness.Vault
-	pg    *harness.Postgres
-	dsn   string
-	nodes []*node
-	token string // of the caller billing, which may use everything
-	wrong atomic.Int64
+	t       *testing.T
+	ca      *harness.CA
+	dns     *harness.DNS
+	vault   *harness.Vault
+	standby *harness.Vault // nil: none
+	pg      *harness.Postgres
+	dsn     string
+	nodes   []*node
+	token   string // of the caller billing, which may use everything
+	wrong   atomic.Int64
 
 	mu      sync.Mutex
 	secrets map[string][]string // that may arrive, by path
@@ -56,6 +57,7 @@ type plan struct {
 	nodes    int      // 0: 3
 	options  []string // further lines for the global option keybearer
 	vault    harness.VaultOptions
+	standby  bool     // the servers talk to a standby of it
 	postgres []string // settings
 }
 
@@ -63,6 +65,11 @@ func newFleet(t *testing.T, p plan) *fleet {
 	t.Helper()
 	f := &fleet{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), secrets: map[string][]string{}}
 	f.vault = harness.StartVault(t, p.vault)
+	asked := f.vault.Addr
+	if p.standby {
+		f.standby = harness.StartStandby(t, f.vault)
+		asked = f.standby.Addr
+	}
 	f.pg = harness.StartPostgres(t, p.postgres...)
 	f.dsn = f.pg.Database(t)
 	data, control := f.vault.Transit(t, "keybearer")
@@ -74,7 +81,7 @@ func newFleet(t *testing.T, p plan) *fleet {
 		p.nodes = 3
 	}
 	for i := range p.nodes {
-		n := &node{name: fmt.Sprintf("n%d", i+1), f: f, toVault: harness.StartCable(t, f.vault.Addr), toStore: harness.StartCable(t, f.pg.Addr)}
+		n := &node{name: fmt.Sprintf("n%d", i+1), f: f, toVault: harness.StartCable(t, asked), toStore: harness.StartCable(t, f.pg.Addr)}
 		keyring := approle(data)
 		if i < 2 {
 			keyring += "\ncontrol {\n" + approle(control) + "\n}"

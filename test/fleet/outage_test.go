@@ -144,18 +144,36 @@ func TestWhenVaultIsAwayNothingThatIsOpenIsLost(t *testing.T) {
 		},
 		{
 			name: "Vault answering 403", code: keybearer.KeyringUnavailable, answers: true,
-			begin: func(t *testing.T, f *fleet) { f.vault.Policy(t, "keybearer-data", `path "none" { capabilities = ["deny"] }`) },
-			mend:  func(t *testing.T, f *fleet) { f.vault.Policy(t, "keybearer-data", policies["keybearer-data"]) },
+			begin: func(t *testing.T, f *fleet) {
+				f.vault.Policy(t, "keybearer-data", `path "none" { capabilities = ["deny"] }`)
+			},
+			mend: func(t *testing.T, f *fleet) { f.vault.Policy(t, "keybearer-data", policies["keybearer-data"]) },
 		},
 		{
-			name:  "the tokens of all servers revoked in Vault",
-			begin: func(t *testing.T, f *fleet) { f.vault.Must(t, "PUT", "sys/leases/revoke-prefix/auth/approle/login", nil) },
-			mend:  func(t *testing.T, f *fleet) {},
+			name: "the tokens of all servers revoked in Vault",
+			begin: func(t *testing.T, f *fleet) {
+				f.vault.Must(t, "PUT", "sys/leases/revoke-prefix/auth/approle/login", nil)
+			},
+			mend: func(t *testing.T, f *fleet) {},
 		},
 	}...)
 	for i, o := range outages {
 		t.Run(strings.ReplaceAll(o.name, " ", "_"), func(t *testing.T) { f.endure(t, o, fmt.Sprintf("docs/cold%d", i)) })
 	}
+}
+
+// TestWhenTheActiveVaultIsGoneItsStandbyIsNoAnswer: the servers talk to a standby, which forwards; without the active one it cannot.
+func TestWhenTheActiveVaultIsGoneItsStandbyIsNoAnswer(t *testing.T) {
+	f := newFleet(t, plan{options: []string{"secret_ttl 1s", "keyring_max_stale 60s"}, vault: harness.VaultOptions{Persistent: true}, standby: true})
+	f.billing(3)
+	f.endure(t, outage{
+		name: "the active Vault killed, the standby left", code: keybearer.KeyringUnavailable,
+		begin: func(t *testing.T, f *fleet) { f.vault.Kill() },
+		mend: func(t *testing.T, f *fleet) {
+			f.vault.StartSealed(t)
+			harness.Rejoin(t, f.vault, f.standby)
+		},
+	}, "docs/cold")
 }
 
 // TestWhenPostgresIsAwayNothingThatIsKnownIsLost is the same for the store.
