@@ -32,6 +32,8 @@ const (
 type PostgresConfig struct {
 	// DSN is a URL (postgres://…) or a list of key=value. It holds the password and is never shown.
 	DSN keybearer.Secret
+	// Renew returns the DSN again before each new connection, whose user and password are then its; nil: they stay as they are.
+	Renew func() (keybearer.Secret, error)
 	// Node names this process among those that share the database. It must stay the same over restarts, and no two processes may have
 	// the same: audit events and the ledger's checkpoint belong to it.
 	Node string
@@ -41,6 +43,12 @@ type PostgresConfig struct {
 	Wait time.Duration
 	// Logger is told when the feed of changes breaks and mends; nil: nobody is.
 	Logger *slog.Logger
+}
+
+// Check returns the error of [OpenPostgres] for a configuration that cannot be right, without asking the server.
+func (c PostgresConfig) Check() error {
+	_, err := parseDSN(c.DSN.Reveal())
+	return err
 }
 
 // Postgres is a Store in a PostgreSQL database that other processes use too: beside what [Store] does it is a
@@ -81,7 +89,7 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (*Postgres, error) {
 	if _, ok := config.RuntimeParams["application_name"]; !ok {
 		config.RuntimeParams["application_name"] = "keybearer " + c.Node
 	}
-	e := newPostgresEngine(config, c.Node)
+	e := newPostgresEngine(config, c.Renew)
 	if err := e.await(ctx, c.Wait, c.Logger); err != nil {
 		_ = e.close()
 		return nil, err
@@ -109,28 +117,44 @@ func (p *Postgres) Close() error {
 
 // postgresEngine is the engine of one PostgreSQL database.
 type postgresEngine struct {
-	config *pgx.ConnConfig
-	node   string
+	config  *pgx.ConnConfig
+	renewed func() (keybearer.Secret, error) // the DSN; nil: it stays
 	// Three pools: writes and listens have one connection each.
 	reads, writes, listens *sql.DB
 	breaker                *breaker.Breaker
 	feed                   *feed
 }
 
-func newPostgresEngine(config *pgx.ConnConfig, node string) *postgresEngine {
-	e := &postgresEngine{config: config, node: node, breaker: breaker.New(readers, probePause, away)}
+func newPostgresEngine(config *pgx.ConnConfig, renewed func() (keybearer.Secret, error)) *postgresEngine {
+	e := &postgresEngine{config: config, renewed: renewed, breaker: breaker.New(readers, probePause, away)}
 	e.reads, e.writes, e.listens = e.connect(readers), e.connect(1), e.connect(1)
 	return e
 }
 
 // connect returns a pool of at most n connections. It opens nothing yet.
 func (e *postgresEngine) connect(n int) *sql.DB {
-	db := stdlib.OpenDB(*e.config)
+	db := stdlib.OpenDB(*e.config, stdlib.OptionBeforeConnect(e.login))
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
 	db.SetConnMaxIdleTime(idleTime)
 	db.SetConnMaxLifetime(lifeTime)
 	return db
+}
+
+// login takes over a user and password that have changed.
+func (e *postgresEngine) login(_ context.Context, config *pgx.ConnConfig) error {
+	if e.renewed == nil {
+		return nil
+	}
+	dsn, err := e.renewed()
+	if err != nil {
+		return err
+	}
+	now, err := parseDSN(dsn.Reveal())
+	if err == nil {
+		config.User, config.Password = now.User, now.Password
+	}
+	return err
 }
 
 // renew gives up the connections that nobody uses at the moment: they lead to a server that has been restarted or demoted.
