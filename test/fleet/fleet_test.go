@@ -35,7 +35,8 @@ type fleet struct {
 	pg      *harness.Postgres
 	dsn     string
 	nodes   []*node
-	token   string // of the caller billing, which may use everything
+	token   string          // of the caller billing, which may use everything
+	control harness.AppRole // of the servers that seal
 	wrong   atomic.Int64
 
 	mu      sync.Mutex
@@ -73,6 +74,7 @@ func newFleet(t *testing.T, p plan) *fleet {
 	f.pg = harness.StartPostgres(t, p.postgres...)
 	f.dsn = f.pg.Database(t)
 	data, control := f.vault.Transit(t, "keybearer")
+	f.control = control
 	destination := harness.StartServer(t, harness.ServerOptions{
 		Name: host, TLS: harness.ServerTLS(f.ca.Issue(t, time.Time{}, host)), Handler: http.HandlerFunc(f.receive), Forget: true,
 	})
