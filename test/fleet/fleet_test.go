@@ -27,6 +27,7 @@ const host = "api.example.com"
 
 // fleet is some servers, what they share, and a destination that knows which secret belongs to which path.
 type fleet struct {
+	life    *testing.T // at whose end everything that was started ends
 	t       *testing.T
 	ca      *harness.CA
 	dns     *harness.DNS
@@ -64,7 +65,7 @@ type plan struct {
 
 func newFleet(t *testing.T, p plan) *fleet {
 	t.Helper()
-	f := &fleet{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), secrets: map[string][]string{}}
+	f := &fleet{t: t, life: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), secrets: map[string][]string{}}
 	f.vault = harness.StartVault(t, p.vault)
 	asked := f.vault.Addr
 	if p.standby {
