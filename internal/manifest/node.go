@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,8 +12,15 @@ import (
 	"github.com/keybearer/keybearer"
 )
 
+// problem is one mistake in a file.
+type problem struct {
+	file int // its place among the files
+	line int // 0: of the file as a whole
+	text string
+}
+
 // problems collects what is wrong with all files, so that it can be mended at once.
-type problems []string
+type problems []problem
 
 const mostProblems = 20
 
@@ -20,22 +28,33 @@ func (p problems) err() error {
 	if len(p) == 0 {
 		return nil
 	}
-	if more := len(p) - mostProblems; more > 0 {
-		p = append(slices.Clone(p[:mostProblems]), fmt.Sprintf("and %d more", more))
+	slices.SortStableFunc(p, func(a, b problem) int { return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.line, b.line)) })
+	lines := make([]string, 0, len(p))
+	for _, x := range p {
+		lines = append(lines, x.text)
 	}
-	return keybearer.NewError(keybearer.Invalid, strings.Join(p, "\n")).WithHint("keybearer export shows the form; docs/gitops.md explains it")
+	return keybearer.NewError(keybearer.Invalid, joined(lines)).WithHint("keybearer export shows the form; docs/gitops.md explains it")
+}
+
+// joined puts the first of many lines below each other.
+func joined(lines []string) string {
+	if more := len(lines) - mostProblems; more > 0 {
+		lines = append(lines[:mostProblems:mostProblems], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // source is one file while it is read. What it says of a node never holds a value: any could be a secret in the wrong place.
 type source struct {
 	file     string
+	index    int // among the files
 	problems *problems
 }
 
 func (s *source) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", s.file, n.Line) }
 
 func (s *source) bad(n *yaml.Node, format string, args ...any) {
-	*s.problems = append(*s.problems, s.at(n)+": "+fmt.Sprintf(format, args...))
+	*s.problems = append(*s.problems, problem{s.index, n.Line, s.at(n) + ": " + fmt.Sprintf(format, args...)})
 }
 
 // plain refuses what makes YAML say one thing and mean another.

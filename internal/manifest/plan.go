@@ -112,16 +112,14 @@ func (p *planner) err() error {
 	if len(p.failed) == 0 {
 		return nil
 	}
-	first := *p.failed[0]
+	if len(p.failed) == 1 {
+		return p.failed[0]
+	}
 	lines := make([]string, 0, len(p.failed))
 	for _, e := range p.failed {
-		lines = append(lines, e.Detail)
+		lines = append(lines, strings.TrimSuffix(e.Detail+"; "+e.Hint, "; "))
 	}
-	if more := len(lines) - mostProblems; more > 0 {
-		lines = append(lines[:mostProblems], fmt.Sprintf("and %d more", more))
-	}
-	first.Detail = strings.Join(lines, "\n")
-	return &first
+	return keybearer.NewError(p.failed[0].Code, joined(lines)).WithHint("nothing was changed; mend these and apply again")
 }
 
 // add keeps a change that has anything to do.
@@ -190,7 +188,7 @@ func (p *planner) prune() {
 		}
 		there := p.state.Credentials[ref]
 		if there.Level < keybearer.Administer {
-			p.fail(ref.String(), keybearer.Forbidden, "grant it to yourself first, or list it", "--prune would delete it, which needs administer on it")
+			p.fail(ref.String(), keybearer.Forbidden, "list it, or grant it to yourself first: keybearer grant add "+ref.String()+" user:<you> administer", "--prune would delete it, which needs administer on it")
 			continue
 		}
 		if u := there.Usage; u != nil && !p.Force && p.Now().Before(u.LastAt.Add(recentUse)) {

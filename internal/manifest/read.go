@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,7 +26,7 @@ const maxFile = 16 << 20
 func Read(paths []string, stdin io.Reader) (*Manifest, error) {
 	m := &Manifest{Scopes: map[string]Scope{}, Credentials: map[keybearer.Ref]Credential{}}
 	var found problems
-	documents := 0
+	documents, read := 0, 0
 	for _, path := range paths {
 		files := []string{path}
 		if info, err := os.Stat(path); path != "-" && err == nil && info.IsDir() {
@@ -41,11 +42,12 @@ func Read(paths []string, stdin io.Reader) (*Manifest, error) {
 			if file == "-" {
 				file = "stdin"
 			}
-			documents += m.add(&source{file, &found}, text)
+			documents += m.add(&source{file, read, &found}, text)
+			read++
 		}
 	}
 	if len(found) == 0 && documents == 0 {
-		found = problems{"there is no manifest in " + strings.Join(paths, ", ")}
+		found = problems{{text: "there is no manifest in " + strings.Join(paths, ", ")}}
 	}
 	return m, found.err()
 }
@@ -94,7 +96,7 @@ func (m *Manifest) add(s *source, text []byte) (documents int) {
 			return documents
 		}
 		if err != nil {
-			*s.problems = append(*s.problems, s.file+syntax(err))
+			*s.problems = append(*s.problems, problem{s.index, math.MaxInt, s.file + syntax(err)})
 			return documents
 		}
 		if len(doc.Content) != 1 || isNull(doc.Content[0]) {

@@ -87,7 +87,7 @@ func (s *source) reference(n *yaml.Node, name string) *Reference {
 			return r
 		}
 	}
-	s.bad(n, `%s never stands in a manifest: write where it is, "{file./run/secrets/crm}" or "{env.CRM_TOKEN}", and replace what stood here if it was one`, name)
+	s.bad(n, `%s never stands in a manifest: write where it is, "{file./run/secrets/crm}" or "{env.CRM_TOKEN}"; if this was a real one, replace it, since whoever sees the file knows it`, name)
 	return nil
 }
 
