@@ -69,7 +69,7 @@ type OperatorEntry struct {
 // only in the former, which takes an instance admin. It returns [keybearer.NotFound] for a scope that is not there or may not be seen.
 func Export(ctx context.Context, client *admin.Client, scopes []string) (*Document, error) {
 	whole := len(scopes) == 0
-	state, err := Load(ctx, client, Selection{Scopes: scopes, All: whole, Callers: whole, Operators: whole})
+	state, err := Load(ctx, client, Selection{Scopes: scopes, All: whole, Callers: whole, Operators: whole, callersIfSeen: true})
 	if err != nil {
 		if whole && keybearer.CodeOf(err) == keybearer.Forbidden {
 			return nil, keybearer.AsError(err).WithHint("who is no instance admin exports scopes: --scope <scope>")
@@ -90,6 +90,9 @@ func Export(ctx context.Context, client *admin.Client, scopes []string) (*Docume
 	m, err := state.Manifest()
 	if err != nil {
 		return nil, err
+	}
+	if !whole {
+		m.Callers = nil
 	}
 	return m.Document(), nil
 }

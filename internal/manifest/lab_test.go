@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,8 +43,7 @@ type lab struct {
 	store   *sqlstore.Store
 	log     *audit.Log
 	socket  string
-	peer    atomic.Uint32 // uid of whoever comes through the socket
-	changes atomic.Int32  // requests that could have changed something
+	changes atomic.Int32 // requests that could have changed something
 	close   func()
 }
 
@@ -65,7 +65,6 @@ func openLab(t failer, dir string) *lab {
 	dir = filepath.Join(dir, "kb")
 	must(os.Mkdir(dir, 0o700))
 	l := &lab{socket: filepath.Join(dir, "admin.sock")}
-	l.peer.Store(uint32(os.Geteuid()))
 	var err error
 	l.store, err = sqlstore.OpenSQLite(context.Background(), filepath.Join(dir, "kb.db"))
 	must(err)
@@ -80,7 +79,9 @@ func openLab(t failer, dir string) *lab {
 		if r.Header.Get("Authorization") != "" {
 			return admin.Tokens(c)(r)
 		}
-		return admin.Peers(func(*http.Request) *keybearer.PeerCredentials { return &keybearer.PeerCredentials{UID: l.peer.Load()} })(r)
+		return admin.Peers(func(*http.Request) *keybearer.PeerCredentials {
+			return &keybearer.PeerCredentials{UID: uint32(os.Geteuid())}
+		})(r)
 	}})
 	listener, err := net.Listen("unix", l.socket)
 	must(err)
@@ -93,14 +94,14 @@ func openLab(t failer, dir string) *lab {
 	go func() { _ = server.Serve(listener) }()
 	l.Client, err = admin.NewClient(admin.ClientConfig{Socket: l.socket})
 	must(err)
-	l.close = func() {
+	l.close = sync.OnceFunc(func() {
 		l.Client.Close()
 		_ = server.Close()
 		_ = c.Close()
 		_ = l.log.Close()
 		_ = keyring.Close()
 		_ = l.store.Close()
-	}
+	})
 	return l
 }
 

@@ -259,7 +259,7 @@ func (c *credentialPlan) edit() {
 	if !want.ExpiresAt.IsZero() && patch.ExpiresAt.Set && !want.ExpiresAt.After(c.Now()) {
 		c.fail(want.at, keybearer.Invalid, "to stop use at once, write disabled: true", "%s: the new expires_at lies in the past", c.ref)
 	}
-	c.mayChange(changed || given)
+	c.mayChange()
 	c.grantSelf()
 	if want.Disabled && !have.Disabled {
 		c.toggleStep()
@@ -336,7 +336,7 @@ func differs[T comparable](into **T, have, want T) bool {
 }
 
 // mayChange refuses what the server would refuse this actor, as far as the level tells.
-func (c *credentialPlan) mayChange(edits bool) {
+func (c *credentialPlan) mayChange() {
 	if len(c.Fields) == 0 {
 		return
 	}
@@ -355,7 +355,7 @@ func (c *credentialPlan) mayChange(edits bool) {
 		c.fail(c.want.at, keybearer.Forbidden, "an admin of the scope lists "+who+": administer in its grants, or runs keybearer grant add "+c.Name+" "+who+" administer",
 			"changing %s needs %s on it", c.ref, need)
 	}
-	if edits && c.state.Actor != "" && c.want.Grants != nil && c.have.Grants[c.state.Actor] == keybearer.Administer && c.want.Grants[c.state.Actor] < keybearer.Administer {
+	if c.state.Actor != "" && c.want.Grants != nil && c.have.Grants[c.state.Actor] == keybearer.Administer && c.want.Grants[c.state.Actor] < keybearer.Administer {
 		c.warnSelf("who applies this")
 	}
 }

@@ -61,15 +61,18 @@ func Load(ctx context.Context, client *admin.Client, want Selection) (*State, er
 	if want.Callers || want.callersIfSeen {
 		s.Callers, err = all(everything, func(q admin.ListQuery) (admin.Page[admin.Caller], error) { return client.Callers(ctx, q) },
 			func(x admin.Caller) string { return x.Name })
-		if err != nil && !(keybearer.CodeOf(err) == keybearer.Forbidden && !want.Callers) {
+		if err != nil && (want.Callers || keybearer.CodeOf(err) != keybearer.Forbidden) {
 			return nil, err
 		}
 	}
 	if want.Operators {
 		s.Operators, err = all(everything, func(q admin.ListQuery) (admin.Page[admin.Operator], error) { return client.Operators(ctx, q) },
 			func(x admin.Operator) string { return x.Name })
+		if err != nil {
+			return nil, err
+		}
 	}
-	return s, err
+	return s, nil
 }
 
 // all reads every page of a listing; nil when it fails.
@@ -100,17 +103,13 @@ func (m *Manifest) Select() Selection {
 	want := Selection{Callers: m.Callers != nil, Operators: m.Operators != nil}
 	for ref, c := range m.Credentials {
 		scopes[ref.Scope] = true
-		for subject := range c.Grants {
-			if kind, _ := subject.Split(); kind == "app" {
-				want.callersIfSeen = true
-			}
-		}
+		want.callersIfSeen = want.callersIfSeen || c.Grants != nil
 	}
 	want.Scopes = sorted(scopes)
 	return want
 }
 
-// Manifest returns what the server has, without what is deleted. Grants that may not be seen are left out.
+// Manifest returns what the server has, without what is deleted and the grants of deleted callers. Grants that may not be seen are left out.
 func (s *State) Manifest() (*Manifest, error) {
 	m := &Manifest{Scopes: map[string]Scope{}, Credentials: map[keybearer.Ref]Credential{}}
 	for name, x := range s.Scopes {
@@ -179,6 +178,9 @@ func (s *State) credentialOf(x admin.Credential) (Credential, error) {
 	if admins || x.Level >= keybearer.Administer || len(x.Grants) > 0 {
 		c.Grants = map[keybearer.Subject]keybearer.Level{}
 		for _, g := range x.Grants {
+			if kind, name := g.Subject.Split(); kind == "app" && !s.Callers[name].DeletedAt.IsZero() {
+				continue // it fits nobody any more: the name stays reserved
+			}
 			c.Grants[g.Subject] = g.Level
 		}
 	}
