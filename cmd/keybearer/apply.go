@@ -107,7 +107,7 @@ func (c *cli) apply(ctx context.Context, client *admin.Client, f *applyFlags) er
 // unfinished says what was not done.
 func (c *cli) unfinished(err error) error {
 	if u, ok := errors.AsType[*manifest.Unfinished](err); ok {
-		c.note("%s done before this failed, which hold; not done:", count(u.Done, "step"))
+		c.note("%s done, and not taken back; not done:", count(u.Done, "step"))
 		c.note("  %s", u.Failed)
 		for _, left := range u.Left {
 			c.note("  %s", left)
