@@ -167,7 +167,8 @@ func TestDifferences(t *testing.T) {
 	}{
 		{
 			"description", edited(t, world, "kind: bearer", "kind: bearer\n    description: the CRM"),
-			[]F{{"description", "", "the CRM"}}, []string{"changed credential docs/crm"},
+			[]F{{"description", "", "the CRM"}},
+			[]string{"changed credential docs/crm"},
 		},
 		{
 			"a wider rule", edited(t, world, "methods: [POST]", "methods: [POST, PUT]"),
@@ -187,16 +188,23 @@ func TestDifferences(t *testing.T) {
 		{
 			"disabled comes first, and grants that go", edited(t, world, "https://api.example.com", "https://api.example.com/v1/x", "app:billing: use, ", "", "kind: bearer", "kind: bearer\n    disabled: true"),
 			[]F{
-				{"destination", "https://api.example.com/v1 POST", ""}, {"destination", "", "https://api.example.com/v1/x POST"},
-				{"disabled", "false", "true"}, {"grant app:billing", "view", ""}, {"grant group:sales", "use", ""},
+				{"destination", "https://api.example.com/v1 POST", ""},
+				{"destination", "", "https://api.example.com/v1/x POST"},
+				{"disabled", "false", "true"},
+				{"grant app:billing", "view", ""},
+				{"grant group:sales", "use", ""},
 			},
 			[]string{"disabled credential docs/crm", "changed credential docs/crm", "removed the grant of group:sales on docs/crm", "removed the grant of app:billing on docs/crm"},
 		},
 		{
 			"another kind, enabled after", edited(t, world, "    kind: bearer\n", "    kind: basic\n    username: '{env.USER_}'\n", "secret:", "password:"),
 			[]F{
-				{"kind", "bearer", "basic"}, {"destination", "https://api.example.com/v1/x POST", ""}, {"destination", "", "https://api.example.com POST"},
-				{"disabled", "true", "false"}, {"grant app:billing", "", "use"}, {"secret", "the one there is", "username {env.USER_}, password {env.TOKEN}"},
+				{"kind", "bearer", "basic"},
+				{"destination", "https://api.example.com/v1/x POST", ""},
+				{"destination", "", "https://api.example.com POST"},
+				{"disabled", "true", "false"},
+				{"grant app:billing", "", "use"},
+				{"secret", "the one there is", "username {env.USER_}, password {env.TOKEN}"},
 			},
 			[]string{"changed credential docs/crm", "enabled credential docs/crm", "granted use on docs/crm to app:billing"},
 		},

