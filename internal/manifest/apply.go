@@ -2,15 +2,11 @@ package manifest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/admin"
 )
-
-// errNothing is a step's way to say that there was nothing left to do.
-var errNothing = errors.New("nothing to do")
 
 // Unfinished is the error of an apply that ended before its end: what was done holds, what follows was not begun.
 type Unfinished struct {
@@ -37,10 +33,7 @@ func (p *Plan) Apply(ctx context.Context, client *admin.Client, report func(done
 	done := 0
 	for i, s := range steps {
 		err := s.run(ctx, client)
-		switch {
-		case errors.Is(err, errNothing):
-			continue
-		case err == nil:
+		if err == nil {
 			done++
 			report(s.did + " " + s.what)
 			continue

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -21,7 +20,6 @@ type credentialPlan struct {
 	want, have Credential
 	there      admin.Credential // as the server has it; zero when it is not there
 	revision   uint64           // as of the last step
-	creator    keybearer.Subject
 }
 
 func (p *planner) credential(ref keybearer.Ref) {
@@ -97,25 +95,6 @@ func momentText(t time.Time) string {
 	return t.Format(time.RFC3339Nano)
 }
 
-// grantsNameCallers refuses grants to callers that are not there when the grants are made.
-func (c *credentialPlan) grantsNameCallers() {
-	for _, s := range sorted(c.want.Grants) {
-		kind, name := s.Split()
-		if kind != "app" || c.have.Grants[s] == c.want.Grants[s] {
-			continue
-		}
-		_, listed := c.planner.want.Callers[name]
-		_, there := c.planner.have.Callers[name]
-		switch {
-		case listed || c.planner.have.Callers == nil: // who may not see callers lets the server judge
-		case !there:
-			c.fail(c.want.at, keybearer.NotFound, "list it under callers", "%s has a grant for %s, and there is no such caller", c.ref, s)
-		case c.Prune && c.planner.want.Callers != nil:
-			c.fail(c.want.at, keybearer.Conflict, "list it under callers", "%s has a grant for %s, and --prune would delete that caller", c.ref, s)
-		}
-	}
-}
-
 func (c *credentialPlan) warnClear() {
 	for _, r := range c.want.Terms.Rules {
 		if r.Scheme == "http" && !slices.Contains(ruleTexts(c.have.Terms.Rules), ruleText(r)) {
@@ -184,9 +163,6 @@ func (c *credentialPlan) create() {
 			PassCookies: want.PassCookies, PassTrace: want.PassTrace, ExpiresAt: want.ExpiresAt,
 		})
 		c.revision = x.Revision
-		for _, g := range x.Grants { // whoever creates it holds the only one
-			c.creator = g.Subject
-		}
 		return err
 	})
 	if want.Disabled {
@@ -195,40 +171,10 @@ func (c *credentialPlan) create() {
 	if want.Grants == nil {
 		return
 	}
-	actor := c.state.Actor
-	if actor != "" && want.Grants[actor] < keybearer.Administer {
+	if c.state.level(want.Grants) < keybearer.Administer {
 		c.warnSelf("who creates it")
 	}
-	c.grantSteps(map[keybearer.Subject]keybearer.Level{})
-	level, stays := want.Grants[actor]
-	switch {
-	case actor == "":
-		c.step("settle", "settled", "the grant of whoever created "+c.Name, c.settle)
-	case !stays:
-		c.step("remove", "removed", "the grant of "+string(actor)+", who created "+c.Name, c.settle)
-	case level < keybearer.Administer:
-		c.step("grant", "granted", level.String()+" on "+c.Name+" to "+string(actor)+", who created it", c.settle)
-	}
-}
-
-// settle gives the creator what the manifest says, last.
-func (c *credentialPlan) settle(ctx context.Context, client *admin.Client) error {
-	level, listed := c.want.Grants[c.creator]
-	if level == keybearer.Administer {
-		return errNothing
-	}
-	ctx = admin.IfRevision(ctx, c.revision)
-	var err error
-	if listed {
-		_, err = client.SetGrant(ctx, c.ref, c.creator, level)
-	} else {
-		_, err = client.RemoveGrant(ctx, c.ref, c.creator)
-	}
-	return err
-}
-
-func (c *credentialPlan) warnSelf(who string) {
-	c.plan.Warnings = append(c.plan.Warnings, c.Name+": "+string(c.state.Actor)+", "+who+", cannot change it afterwards; to be able to, list "+string(c.state.Actor)+": administer in its grants")
+	c.grantSteps(map[keybearer.Subject]keybearer.Level{c.state.Actor: keybearer.Administer}) // which whoever creates it gets
 }
 
 func (c *credentialPlan) edit() {
@@ -333,89 +279,4 @@ func differs[T comparable](into **T, have, want T) bool {
 	}
 	*into = &want
 	return true
-}
-
-// mayChange refuses what the server would refuse this actor, as far as the level tells.
-func (c *credentialPlan) mayChange() {
-	if len(c.Fields) == 0 {
-		return
-	}
-	need := keybearer.Edit
-	for _, f := range c.Fields {
-		name, _, _ := strings.Cut(f.Field, " ")
-		if slices.Contains([]string{"destination", "require_user", "websocket", "disabled", "grant"}, name) {
-			need = keybearer.Administer
-		}
-	}
-	if level := max(c.there.Level, c.selfGrant()); level < need {
-		who := "user:<you>"
-		if c.state.Actor != "" {
-			who = string(c.state.Actor)
-		}
-		c.fail(c.want.at, keybearer.Forbidden, "an admin of the scope lists "+who+": administer in its grants, or runs keybearer grant add "+c.Name+" "+who+" administer",
-			"changing %s needs %s on it", c.ref, need)
-	}
-	if c.state.Actor != "" && c.want.Grants != nil && c.have.Grants[c.state.Actor] == keybearer.Administer && c.want.Grants[c.state.Actor] < keybearer.Administer {
-		c.warnSelf("who applies this")
-	}
-}
-
-// selfGrant is the level that the actor, as admin of the scope, may and does give themselves.
-func (c *credentialPlan) selfGrant() keybearer.Level {
-	if _, admins := c.state.Scopes[c.ref.Scope]; !admins || c.state.Actor == "" {
-		return keybearer.NoLevel
-	}
-	return c.want.Grants[c.state.Actor]
-}
-
-// grantSelf comes before all that it is needed for.
-func (c *credentialPlan) grantSelf() {
-	if level := c.selfGrant(); level > c.there.Level && level > c.have.Grants[c.state.Actor] {
-		c.setGrant(c.state.Actor, level)
-		c.have.Grants[c.state.Actor] = level
-	}
-}
-
-// grantSteps make the grants those that are listed. What may take the actor's own level away comes last: lower levels of persons, then
-// removals, and in both the actor's own after the others.
-func (c *credentialPlan) grantSteps(have map[keybearer.Subject]keybearer.Level) {
-	order := func(lowers func(keybearer.Subject) int) func(a, b keybearer.Subject) int {
-		return func(a, b keybearer.Subject) int {
-			own := func(s keybearer.Subject) int {
-				if s == c.state.Actor {
-					return 1
-				}
-				return 0
-			}
-			return cmp.Or(cmp.Compare(own(a), own(b)), cmp.Compare(lowers(a), lowers(b)), cmp.Compare(a, b))
-		}
-	}
-	creating := c.Action == Create
-	sets := slices.SortedFunc(maps.Keys(c.want.Grants), order(func(s keybearer.Subject) int {
-		if kind, _ := s.Split(); kind == "user" && c.want.Grants[s] < keybearer.Administer {
-			return 1
-		}
-		return 0
-	}))
-	for _, s := range sets {
-		if level := c.want.Grants[s]; have[s] != level && !(creating && s == c.state.Actor) { // the creator's own is settled after
-			c.setGrant(s, level)
-		}
-	}
-	for _, s := range slices.SortedFunc(maps.Keys(have), order(func(s keybearer.Subject) int { return int(have[s]) })) {
-		if _, stays := c.want.Grants[s]; !stays {
-			c.step("remove", "removed", "the grant of "+string(s)+" on "+c.Name, func(ctx context.Context, client *admin.Client) error {
-				return c.keep(client.RemoveGrant(admin.IfRevision(ctx, c.revision), c.ref, s))
-			})
-		}
-	}
-}
-
-func (c *credentialPlan) setGrant(s keybearer.Subject, level keybearer.Level) {
-	c.step("grant", "granted", level.String()+" on "+c.Name+" to "+string(s), func(ctx context.Context, client *admin.Client) error {
-		if s == c.creator && level < keybearer.Administer {
-			return errNothing // settled last
-		}
-		return c.keep(client.SetGrant(admin.IfRevision(ctx, c.revision), c.ref, s, level))
-	})
 }

@@ -12,7 +12,8 @@ import (
 
 // State is what a server has of what was asked for, deleted records too: their names are taken.
 type State struct {
-	Actor       keybearer.Subject // who asks; "" when the server does not tell, which it does to instance admins only
+	Actor       keybearer.Subject   // who asks
+	Groups      []keybearer.Subject // under which the actor may hold grants, too
 	Scopes      map[string]admin.Scope
 	Credentials map[keybearer.Ref]admin.Credential
 	Callers     map[string]admin.Caller   // nil when they were not asked for, or may not be seen
@@ -33,13 +34,15 @@ type Selection struct {
 // listings.
 func Load(ctx context.Context, client *admin.Client, want Selection) (*State, error) {
 	s := &State{Credentials: map[keybearer.Ref]admin.Credential{}}
-	if status, err := client.Status(ctx); err == nil {
-		s.Actor = status.Subject
-	} else if keybearer.CodeOf(err) != keybearer.Forbidden {
+	who, err := client.Whoami(ctx)
+	if err != nil {
 		return nil, err
 	}
+	s.Actor = who.Subject
+	for _, g := range who.Groups {
+		s.Groups = append(s.Groups, keybearer.GroupSubject(g))
+	}
 	everything := admin.ListQuery{Deleted: true}
-	var err error
 	s.Scopes, err = all(everything, func(q admin.ListQuery) (admin.Page[admin.Scope], error) { return client.Scopes(ctx, q) },
 		func(x admin.Scope) string { return x.Name })
 	if err != nil {
@@ -185,6 +188,20 @@ func (s *State) credentialOf(x admin.Credential) (Credential, error) {
 		}
 	}
 	return c, nil
+}
+
+// self reports whether a grant for the subject is one for the actor.
+func (s *State) self(subject keybearer.Subject) bool {
+	return subject == s.Actor || slices.Contains(s.Groups, subject)
+}
+
+// level is what the grants give the actor.
+func (s *State) level(grants map[keybearer.Subject]keybearer.Level) keybearer.Level {
+	level := grants[s.Actor]
+	for _, g := range s.Groups {
+		level = max(level, grants[g])
+	}
+	return level
 }
 
 func sameRules(a, b []keybearer.Rule) bool {
