@@ -231,6 +231,40 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
+// Callers and operators are changed in the same way. What is disabled is so before anything else, and nobody gets a token.
+func TestIdentities(t *testing.T) {
+	l := newLab(t)
+	apply(t, l.Client, world, options())
+	for _, x := range []struct {
+		text  string
+		steps []string
+	}{
+		{
+			edited(t, world, "billing: {scopes: [docs]}", "billing: {disabled: true, description: shop}\n  new: {disabled: true}", "groups: [sales]", "disabled: true, groups: [a, sales]"),
+			[]string{"disabled caller billing", "changed caller billing", "created caller new", "disabled caller new", "disabled operator ada", "changed operator ada"},
+		},
+		{
+			edited(t, world, "billing: {scopes: [docs]}", "billing: {scopes: [global, docs]}\n  new: {}", `, roles: ["scope-admin:docs"]`, ""),
+			[]string{"changed caller billing", "enabled caller billing", "enabled caller new", "changed operator ada", "enabled operator ada"},
+		},
+	} {
+		if diff := cmp.Diff(x.steps, apply(t, l.Client, x.text, options())); diff != "" {
+			t.Error(diff)
+		}
+		if p, err := plan(l.Client, read(t, x.text), options()); err != nil || len(p.Changes) != 0 {
+			t.Errorf("then %+v, %v", p.Changes, err)
+		}
+	}
+	billing, err := l.Caller(t.Context(), "billing")
+	if err != nil || billing.Disabled || billing.Description != "" || !slices.Equal(billing.Scopes, []string{"docs", "global"}) || len(billing.Tokens) != 0 {
+		t.Errorf("%+v, %v", billing, err)
+	}
+	ada, err := l.Operator(t.Context(), "ada")
+	if err != nil || ada.Disabled || !slices.Equal(ada.Groups, []string{"sales"}) || len(ada.Roles) != 0 || len(ada.Tokens) != 0 {
+		t.Errorf("%+v, %v", ada, err)
+	}
+}
+
 // A reference is read when the server needs the secret, and not otherwise.
 func TestSecretsAreSentWhenNeeded(t *testing.T) {
 	l := newLab(t)

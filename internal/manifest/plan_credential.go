@@ -251,13 +251,9 @@ func (c *credentialPlan) toggleStep() {
 // patch returns the fields that differ, and whether any does.
 func (c *credentialPlan) patch() (p admin.CredentialPatch, changed bool) {
 	want, have := &c.want, &c.have
-	before := have.Terms
-	if want.Terms.Kind != before.Kind {
-		p.Kind, changed = &want.Terms.Kind, true
-		before.Header, before.Prefix = "", "" // the server forgets them with the kind
-	}
-	changed = differs(&p.Header, before.Header, want.Terms.Header) || changed
-	changed = differs(&p.Prefix, before.Prefix, want.Terms.Prefix) || changed
+	changed = differs(&p.Kind, have.Terms.Kind, want.Terms.Kind)
+	changed = differs(&p.Header, have.Terms.Header, want.Terms.Header) || changed
+	changed = differs(&p.Prefix, have.Terms.Prefix, want.Terms.Prefix) || changed
 	changed = differs(&p.Description, have.Description, want.Description) || changed
 	changed = differs(&p.RequireUser, have.Terms.RequireUser, want.Terms.RequireUser) || changed
 	changed = differs(&p.WebSocket, have.Terms.WebSocket, want.Terms.WebSocket) || changed

@@ -1,9 +1,7 @@
 package manifest
 
 import (
-	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"strings"
 
@@ -72,43 +70,35 @@ func (c *credentialPlan) grantSelf() {
 	}
 }
 
-// grantSteps make the grants those that are listed: first what is given or changed, then what is taken away, and in both the actor's own
-// last, since the others need it.
+// grantSteps make the grants those that are listed: first what is given or changed, then what is taken away, and what is taken from the actor
+// last, since the rest needs it.
 func (c *credentialPlan) grantSteps(have map[keybearer.Subject]keybearer.Level) {
-	ownLast := func(a, b keybearer.Subject) int {
-		own := func(s keybearer.Subject) int {
-			if c.state.self(s) {
-				return 1
-			}
-			return 0
-		}
-		return cmp.Or(cmp.Compare(own(a), own(b)), cmp.Compare(a, b))
-	}
-	var gone, own []keybearer.Subject
-	for _, s := range slices.SortedFunc(maps.Keys(have), ownLast) {
-		if _, stays := c.want.Grants[s]; !stays {
-			gone = append(gone, s)
+	var others, own []keybearer.Subject
+	lose := func(s keybearer.Subject) {
+		if c.state.self(s) {
+			own = append(own, s)
+		} else {
+			others = append(others, s)
 		}
 	}
-	for _, s := range slices.SortedFunc(maps.Keys(c.want.Grants), ownLast) {
+	for _, s := range sorted(c.want.Grants) {
 		switch level := c.want.Grants[s]; {
 		case level == have[s]:
-		case level < have[s] && c.state.self(s):
-			own = append(own, s)
+		case level < have[s]:
+			lose(s)
 		default:
 			c.setGrant(s, level)
 		}
 	}
-	for _, s := range gone {
-		if !c.state.self(s) {
-			c.removeGrant(s)
+	for _, s := range sorted(have) {
+		if _, stays := c.want.Grants[s]; !stays {
+			lose(s)
 		}
 	}
-	for _, s := range own {
-		c.setGrant(s, c.want.Grants[s])
-	}
-	for _, s := range gone {
-		if c.state.self(s) {
+	for _, s := range append(others, own...) {
+		if level, stays := c.want.Grants[s]; stays {
+			c.setGrant(s, level)
+		} else {
 			c.removeGrant(s)
 		}
 	}

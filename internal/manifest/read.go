@@ -117,7 +117,7 @@ func syntax(err error) string {
 	if parts := yamlLine.FindStringSubmatch(err.Error()); parts != nil {
 		line, what = ":"+parts[1], parts[2]
 	}
-	if strings.Contains(what, "anchor") || strings.Contains(err.Error(), "anchor") {
+	if strings.Contains(err.Error(), "anchor") {
 		what = "anchors and aliases are not used here; write it out"
 	}
 	return line + ": " + what
