@@ -39,6 +39,10 @@ func TestPrune(t *testing.T) {
 	}
 	scopes, _, _ := strings.Cut(world, "callers:")
 	o.Force = true
+	section := edited(t, scopes, "scopes:\n  docs: {description: handbooks, key: true}\n", "")
+	if done := apply(t, l.Client, section, o); len(done) != 0 { // it lists a credential of the scope, and not the scope
+		t.Fatal(done)
+	}
 	if done := apply(t, l.Client, scopes, o); !slices.Equal(done, []string{"deleted credential docs/old"}) { // nothing is said of callers and operators, nor of scope other
 		t.Fatal(done)
 	}
