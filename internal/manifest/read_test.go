@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -144,4 +145,28 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%s\nis read as\n%s", again, twice)
 		}
 	})
+}
+
+// The manifest that the documentation shows is one, and holds every field there is.
+func TestDocumentedManifest(t *testing.T) {
+	page, err := os.ReadFile("../../docs/gitops.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	shown, _, found := strings.Cut(rest, "```\n")
+	if !found {
+		t.Fatal("the page shows no manifest")
+	}
+	m := read(t, shown)
+	if len(m.Scopes) != 1 || len(m.Credentials) != 2 || len(m.Callers) != 1 || len(m.Operators) != 1 {
+		t.Fatal(text(t, m.Document()))
+	}
+	for _, of := range []any{manifest.ScopeEntry{}, manifest.CredentialEntry{}, manifest.DestinationEntry{}, manifest.CallerEntry{}, manifest.OperatorEntry{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(of)) {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !strings.Contains(shown, name) {
+				t.Errorf("it does not show %s", name)
+			}
+		}
+	}
 }
