@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"/internal/custody":     {"", "/policy"},
 	"/internal/admin":       {"", "/policy", "/internal/custody", "/internal/audit"},
 	"/internal/demo":        {"", "/internal/admin"},
+	"/internal/manifest":    {"", "/policy", "/internal/admin"}, // a client of the admin API
 	"/caddymodule":          {"*"},
 	"/cmd/keybearer":        {"*"},
 }
