@@ -30,7 +30,8 @@ func New(limit int, pause time.Duration, away func(error) bool) *Breaker {
 
 // Do runs call, or returns the error of a call before. Waiting for a slot, it returns ctx's error when ctx ends first.
 func (b *Breaker) Do(ctx context.Context, call func(context.Context) error) error {
-	if err := b.enter(); err != nil {
+	scout, err := b.enter()
+	if err != nil {
 		return err
 	}
 	select {
@@ -39,23 +40,29 @@ func (b *Breaker) Do(ctx context.Context, call func(context.Context) error) erro
 		return ctx.Err()
 	}
 	defer func() { <-b.slots }()
-	err := call(ctx)
+	if !scout { // a call before may have found nobody, while this one waited for its slot
+		if _, err := b.enter(); err != nil {
+			return err
+		}
+	}
+	err = call(ctx)
 	b.leave(err)
 	return err
 }
 
-func (b *Breaker) enter() error {
+// enter lets a call through or not; a scout is the one that finds out.
+func (b *Breaker) enter() (scout bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil {
-		return nil
+		return false, nil
 	}
 	now := time.Now()
 	if now.Before(b.next) {
-		return b.err
+		return false, b.err
 	}
-	b.next = now.Add(b.pause) // this call is the one to find out
-	return nil
+	b.next = now.Add(b.pause)
+	return true, nil
 }
 
 func (b *Breaker) leave(err error) {

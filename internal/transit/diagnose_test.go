@@ -170,6 +170,10 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lost, err := vaultclient.New(vaultclient.Config{Address: w.URL, Auth: &vaultclient.AppRole{Mount: "none", RoleID: w.data.RoleID, SecretIDFile: w.data.SecretIDFile}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		config Config
 		check  string
@@ -177,13 +181,14 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 		hint   string
 		warn   bool
 	}{
-		"no such mount":     {Config{Mount: "none", Data: w.client(t, w.data)}, "mount none", "not there", "vault secrets enable -path=none transit", false},
-		"another engine":    {Config{Mount: "kv", Data: w.client(t, role)}, "mount kv", "no transit engine", "vault secrets enable", false},
-		"wrong secret id":   {Config{Mount: w.mount, Data: w.client(t, bad)}, "login of the data role", "refuses the login", "secret id", false},
-		"wrong control":     {Config{Mount: w.mount, Data: w.client(t, w.data), Control: w.client(t, bad)}, "login of the control role", "refuses the login", "secret id", false},
-		"root":              {Config{Mount: w.mount, Data: w.root(t)}, "login of the data role", "root token", "policy of docs/vault.md", false},
-		"roles swapped":     {Config{Mount: w.mount, Data: w.client(t, w.control), Control: w.client(t, w.data)}, "limits of the data role", "rewrap secrets", "keybearer-data", false},
-		"ignored namespace": {Config{Mount: w.mount, Data: far}, "namespace team-a", "ignores", "remove namespace", true},
+		"no such mount":      {Config{Mount: "none", Data: w.client(t, w.data)}, "mount none", "not there", "vault secrets enable -path=none transit", false},
+		"another engine":     {Config{Mount: "kv", Data: w.client(t, role)}, "mount kv", "no transit engine", "vault secrets enable", false},
+		"no such auth mount": {Config{Mount: w.mount, Data: lost}, "login of the data role", "refuses the login", "auth method", false},
+		"wrong secret id":    {Config{Mount: w.mount, Data: w.client(t, bad)}, "login of the data role", "refuses the login", "secret id", false},
+		"wrong control":      {Config{Mount: w.mount, Data: w.client(t, w.data), Control: w.client(t, bad)}, "login of the control role", "refuses the login", "secret id", false},
+		"root":               {Config{Mount: w.mount, Data: w.root(t)}, "login of the data role", "root token", "policy of docs/vault.md", false},
+		"roles swapped":      {Config{Mount: w.mount, Data: w.client(t, w.control), Control: w.client(t, w.data)}, "limits of the data role", "rewrap secrets", "keybearer-data", false},
+		"ignored namespace":  {Config{Mount: w.mount, Data: far}, "namespace team-a", "ignores", "remove namespace", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := New(c.config)

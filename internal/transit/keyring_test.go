@@ -44,3 +44,19 @@ func (w *world) open(t testing.TB) *Keyring {
 	t.Cleanup(func() { _ = k.Close() })
 	return k
 }
+
+// An empty plaintext is one too.
+func TestEmptyPlaintext(t *testing.T) {
+	w := newWorld(t)
+	k := w.open(t)
+	createKey(t, k, "one")
+	for _, plaintext := range [][]byte{nil, {}} {
+		sealed, err := k.Seal(t.Context(), "one", contextOf(1), plaintext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := k.Open(t.Context(), "one", contextOf(1), sealed); err != nil || len(got) != 0 {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
