@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -201,26 +199,14 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 // A clock that differs is found, whichever goes ahead. Between this Vault and the keyring stands a proxy that changes what time it is.
 func TestClocksThatDiffer(t *testing.T) {
 	w := newWorld(t)
-	target, err := url.Parse(w.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	shift := int64(0)
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.ModifyResponse = func(r *http.Response) error {
+	k := w.behind(t, nil, func(r *http.Response) error {
 		body, err := io.ReadAll(r.Body)
 		body = serverTime.ReplaceAllFunc(body, func([]byte) []byte { return fmt.Appendf(nil, `"server_time_utc":%d`, time.Now().Unix()+shift) })
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		return err
-	}
-	front := harness.StartServer(t, harness.ServerOptions{Handler: proxy})
-	data, err := vaultclient.New(vaultclient.Config{Address: "http://" + front.Addr.String(), Auth: &vaultclient.AppRole{RoleID: w.data.RoleID, SecretIDFile: w.data.SecretIDFile}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := New(Config{Mount: w.mount, Data: data})
-	t.Cleanup(func() { _ = k.Close() })
+	})
 	for _, shift = range []int64{0, 20, -20} {
 		for _, f := range k.Diagnose(t.Context()) {
 			if f.Err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,7 +167,23 @@ func TestRewrapInBatches(t *testing.T) {
 	if _, err := k.RotateKey(t.Context(), "one"); err != nil {
 		t.Fatal(err)
 	}
+	var batches []int64
+	k = w.behind(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/rewrap/") {
+			batches = append(batches, r.ContentLength)
+		}
+		return false
+	}, func(r *http.Response) error {
+		// Other versions say 400 where one item is bad, which this one does only where all are.
+		if strings.Contains(r.Request.URL.Path, "/rewrap/") {
+			r.StatusCode = http.StatusBadRequest
+		}
+		return nil
+	})
 	results, err := k.Rewrap(t.Context(), "one", items)
+	if len(batches) < 3 || slices.Max(batches) > 8<<20 {
+		t.Errorf("batches of %d bytes", batches)
+	}
 	if err != nil || len(results) != len(items) {
 		t.Fatal(len(results), err)
 	}
@@ -229,6 +247,27 @@ func TestDestroyTogether(t *testing.T) {
 	}
 	w.Unseal(t)
 	harness.Await(t, "the key is destroyed", 5*time.Second, func() error { return k.DestroyKey(t.Context(), "kept") })
+}
+
+// DestroyKey believes what it sees, not what it is told.
+func TestDestroyLooksAfter(t *testing.T) {
+	w := newWorld(t)
+	swallowed := 0
+	k := w.behind(t, func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != "DELETE" || swallowed == 3 {
+			return false
+		}
+		swallowed++
+		rw.WriteHeader(http.StatusNoContent)
+		return true
+	}, nil)
+	createKey(t, k, "one")
+	if err := k.DestroyKey(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.Do(t, "GET", "keybearer/keys/one", nil); a.Status != 404 || swallowed != 3 {
+		t.Errorf("the key is there, after %d tries that were swallowed", swallowed)
+	}
 }
 
 // A keyring without the control role opens, and does nothing else.
