@@ -195,7 +195,7 @@ func TestRewrapInBatches(t *testing.T) {
 			}
 		case r.Err != nil || version(r.Sealed) != 2:
 			t.Errorf("item %d: %v", i, r.Err)
-		case i%300 == 0:
+		case i < 1000 && i%300 == 0:
 			if err := opens(t, k, "one", 1, r.Sealed, strings.Repeat("L", keybearer.MaxBundle)); err != nil {
 				t.Errorf("item %d: %v", i, err)
 			}
