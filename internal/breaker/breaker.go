@@ -28,9 +28,10 @@ func New(limit int, pause time.Duration, away func(error) bool) *Breaker {
 	return &Breaker{pause: pause, away: away, slots: make(chan struct{}, limit)}
 }
 
-// Do runs call, or returns the error of a call before. Waiting for a slot, it returns ctx's error when ctx ends first.
+// Do runs call, or returns the error of a call before. Waiting for a slot, it returns ctx's error when ctx ends first. A call that fails
+// because ctx has ended says nothing about the backend, unless its error does.
 func (b *Breaker) Do(ctx context.Context, call func(context.Context) error) error {
-	scout, err := b.enter()
+	probes, err := b.enter()
 	if err != nil {
 		return err
 	}
@@ -40,18 +41,20 @@ func (b *Breaker) Do(ctx context.Context, call func(context.Context) error) erro
 		return ctx.Err()
 	}
 	defer func() { <-b.slots }()
-	if !scout { // a call before may have found nobody, while this one waited for its slot
-		if _, err := b.enter(); err != nil {
+	if !probes {
+		if err := b.absent(); err != nil { // found while this call waited for its slot
 			return err
 		}
 	}
 	err = call(ctx)
-	b.leave(err)
+	if err == nil || ctx.Err() == nil || b.away(err) {
+		b.leave(err)
+	}
 	return err
 }
 
-// enter lets a call through or not; a scout is the one that finds out.
-func (b *Breaker) enter() (scout bool, err error) {
+// enter lets a call through; probes says that it is the one to find out.
+func (b *Breaker) enter() (probes bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil {
@@ -63,6 +66,12 @@ func (b *Breaker) enter() (scout bool, err error) {
 	}
 	b.next = now.Add(b.pause)
 	return true, nil
+}
+
+func (b *Breaker) absent() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
 }
 
 func (b *Breaker) leave(err error) {
