@@ -84,3 +84,29 @@ func TestNoMoreThanTheLimitAreUnderWay(t *testing.T) {
 		close(hold)
 	})
 }
+
+// When the backend stops answering, those who wait for a slot learn it from the first who found out, and do not find out one after the other.
+func TestWaitersLearnThatNobodyIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker.New(64, time.Second, away)
+		var calls atomic.Int32
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 5000 {
+			all.Go(func() {
+				err := b.Do(t.Context(), func(context.Context) error {
+					calls.Add(1)
+					time.Sleep(2 * time.Second) // the timeout of a request
+					return errAway
+				})
+				if !errors.Is(err, errAway) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if took, n := time.Since(began), calls.Load(); took > 5*time.Second || n > 66 {
+			t.Errorf("it took %v and %d calls", took, n)
+		}
+	})
+}
