@@ -115,16 +115,20 @@ func TestWhoWaitedDoesNotFindOutAgain(t *testing.T) {
 func TestAnImpatientCallerSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(2, time.Second, away)
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		giveUp := func(ctx context.Context) error { return ctx.Err() }
-		_ = b.Do(gone, giveUp)
+		giveUp := func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			_ = b.Do(ctx, func(ctx context.Context) error {
+				cancel()
+				return ctx.Err()
+			})
+		}
+		giveUp()
 		if !b.Away().IsZero() {
 			t.Error("it opened")
 		}
 		_ = b.Do(t.Context(), func(context.Context) error { return errAway })
 		time.Sleep(2 * time.Second) // the bubble's clock
-		_ = b.Do(gone, giveUp)
+		giveUp()
 		if b.Away().IsZero() {
 			t.Error("it closed")
 		}
