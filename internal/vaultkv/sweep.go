@@ -1,0 +1,70 @@
+package vaultkv
+
+import (
+	"context"
+	"errors"
+)
+
+// sweep deletes secrets that the index does not name: what crashed commits wrote, and what they did not come to delete. Only those go that the
+// last sweep found as well, so that others' commits are seldom disturbed.
+func (s *Store) sweep() {
+	ctx, cancel := context.WithTimeout(s.life, loadTimeout)
+	defer cancel()
+	if err := s.take(ctx); err != nil {
+		return
+	}
+	defer s.give()
+	n, err := s.sweepUnnamed(ctx)
+	switch {
+	case err != nil && s.life.Err() == nil:
+		s.logger.Warn("secrets that nothing names were not swept from Vault", "error", err)
+	case n > 0:
+		s.logger.Info("swept what interrupted commits left in Vault", "secrets", n)
+	}
+}
+
+// sweepUnnamed returns how many it deleted. The caller has the turn.
+func (s *Store) sweepUnnamed(ctx context.Context) (int, error) {
+	names, err := s.engine.list(ctx)
+	if err != nil {
+		return 0, err
+	}
+	// Read after the names: whatever is among them and not in this index was never in it, is no more, or belongs to a commit that has yet
+	// to write the index.
+	if err := s.refresh(ctx); err != nil {
+		return 0, err
+	}
+	st := s.state.Load()
+	named := map[string]bool{indexName: true}
+	for _, secret := range st.index.Buckets {
+		named[secret] = true
+	}
+	unnamed := map[string]bool{}
+	var doomed []string
+	for _, name := range names {
+		if named[name] {
+			continue
+		}
+		unnamed[name] = true
+		if s.unnamed[name] {
+			doomed = append(doomed, name)
+		}
+	}
+	s.unnamed = unnamed
+	if len(doomed) == 0 {
+		return 0, nil
+	}
+	// From here on no commit that wrote one of them before can write the index.
+	d := st.draft()
+	d.index.Seq--
+	if _, err := s.store(ctx, d); err != nil {
+		if errors.Is(err, errConflict) {
+			return 0, nil // next time
+		}
+		return 0, err
+	}
+	if err := s.engine.destroy(ctx, doomed); err != nil {
+		return 0, err
+	}
+	return len(doomed), nil
+}
