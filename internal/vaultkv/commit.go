@@ -151,7 +151,7 @@ func (s *Store) store(ctx context.Context, d *draft) (written []string, err erro
 	}
 	start := time.Now()
 	at, err := s.engine.write(ctx, indexName, text, old.at.number)
-	if err != nil {
+	if err != nil && !errors.Is(err, errExpires) {
 		if !errors.Is(err, errConflict) {
 			s.doubt.Store(true) // it may arrive yet
 		}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/keybearer/keybearer/internal/vaultclient"
 )
@@ -71,8 +72,8 @@ func (e *engine) read(ctx context.Context, secret string) ([]byte, version, erro
 	return []byte(answer.Data.Data.Text), version{m.Version, m.Created}, nil
 }
 
-// write writes a secret whose current version has the number cas, 0 for one that is not there, or returns errConflict. After
-// any other error it may be written or not.
+// write writes a secret whose current version has the number cas, 0 for one that is not there, or returns errConflict. With errExpires
+// it is written, and will be gone one day. After any other error it may be written or not.
 func (e *engine) write(ctx context.Context, secret string, text []byte, cas uint64) (version, error) {
 	body := map[string]any{"data": content{string(text)}, "options": map[string]any{"cas": cas}}
 	var answer struct {
@@ -87,27 +88,45 @@ func (e *engine) write(ctx context.Context, secret string, text []byte, cas uint
 	case answer.Data.Version == 0:
 		return version{}, errNotKV
 	case answer.Data.Deletion != "":
-		return version{}, errExpires
+		err = errExpires
 	}
-	return version{answer.Data.Version, answer.Data.Created}, nil
+	return version{answer.Data.Version, answer.Data.Created}, err
+}
+
+// metadata is what the engine says of a secret.
+type metadata struct {
+	Current     uint64          `json:"current_version"`
+	Versions    map[string]meta `json:"versions"`
+	MaxVersions uint64          `json:"max_versions"`
+	CASRequired bool            `json:"cas_required"`
+}
+
+// describe returns the metadata of a secret, or errAbsent.
+func (e *engine) describe(ctx context.Context, secret string) (m metadata, err error) {
+	answer := struct {
+		Data *metadata `json:"data"`
+	}{&m}
+	err = e.do(ctx, http.MethodGet, e.at("metadata", secret), nil, &answer)
+	return m, err
 }
 
 // current returns the current version of a secret without reading it, or errAbsent.
 func (e *engine) current(ctx context.Context, secret string) (version, error) {
-	var answer struct {
-		Data struct {
-			Current  uint64          `json:"current_version"`
-			Versions map[string]meta `json:"versions"`
-		} `json:"data"`
-	}
-	if err := e.do(ctx, http.MethodGet, e.at("metadata", secret), nil, &answer); err != nil {
+	m, err := e.describe(ctx, secret)
+	if err != nil {
 		return version{}, err
 	}
-	m, ok := answer.Data.Versions[strconv.FormatUint(answer.Data.Current, 10)]
-	if !ok || m.Destroyed || m.Deletion != "" {
+	v, ok := m.Versions[strconv.FormatUint(m.Current, 10)]
+	if !ok || v.gone() {
 		return version{}, errAbsent
 	}
-	return version{answer.Data.Current, m.Created}, nil
+	return version{m.Current, v.Created}, nil
+}
+
+// gone reports whether the version can no longer be read.
+func (m meta) gone() bool {
+	at, err := time.Parse(time.RFC3339Nano, m.Deletion)
+	return m.Destroyed || m.Deletion != "" && (err != nil || !at.After(time.Now()))
 }
 
 // guard makes the metadata of a secret that is not there yet: one version is kept, and every write must name the one that it replaces.

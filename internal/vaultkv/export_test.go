@@ -1,1 +1,27 @@
 package vaultkv
+
+import (
+	"context"
+	"time"
+)
+
+// MaxText is how much fits into a secret.
+const MaxText = maxText
+
+// Look looks for changes of others now.
+func (s *Store) Look() error { return s.look() }
+
+// Adopt says how long events wait for their own process.
+func (s *Store) Adopt(after time.Duration) { s.adopt = after }
+
+// Sweep sweeps as two sweeps would with a minute between them.
+func (s *Store) Sweep(ctx context.Context) (int, error) {
+	if err := s.take(ctx); err != nil {
+		return 0, err
+	}
+	defer s.give()
+	if _, err := s.sweepUnnamed(ctx); err != nil {
+		return 0, err
+	}
+	return s.sweepUnnamed(ctx)
+}

@@ -35,10 +35,7 @@ func (s *Store) sweepUnnamed(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	st := s.state.Load()
-	named := map[string]bool{indexName: true}
-	for _, secret := range st.index.Buckets {
-		named[secret] = true
-	}
+	named := st.named()
 	unnamed := map[string]bool{}
 	var doomed []string
 	for _, name := range names {
@@ -67,4 +64,13 @@ func (s *Store) sweepUnnamed(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	return len(doomed), nil
+}
+
+// named returns the names of all secrets that are in use.
+func (s *state) named() map[string]bool {
+	named := map[string]bool{indexName: true}
+	for _, secret := range s.index.Buckets {
+		named[secret] = true
+	}
+	return named
 }
