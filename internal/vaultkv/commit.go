@@ -141,7 +141,7 @@ func (s *Store) store(ctx context.Context, d *draft) (written []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	err = parallel(ctx, written, func(ctx context.Context, secret string) error {
+	err = parallel(written, func(secret string) error {
 		_, err := s.engine.write(ctx, secret, texts[secret], 0)
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keybearer/keybearer/internal/vaultclient"
@@ -150,7 +151,7 @@ func (e *engine) list(ctx context.Context) ([]string, error) {
 
 // destroy deletes secrets with all versions and their metadata. Those that are not there are passed over.
 func (e *engine) destroy(ctx context.Context, secrets []string) error {
-	return parallel(ctx, secrets, func(ctx context.Context, secret string) error {
+	return parallel(secrets, func(secret string) error {
 		return e.do(ctx, http.MethodDelete, e.at("metadata", secret), nil, nil)
 	})
 }
@@ -194,23 +195,25 @@ func (e *engine) check(ctx context.Context) error {
 const inFlight = 16
 
 // parallel calls fn for each name. It returns when all have returned, with the first error, after which no more are called.
-func parallel(ctx context.Context, names []string, fn func(context.Context, string) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+func parallel(names []string, fn func(name string) error) error {
 	slots := make(chan struct{}, inFlight)
 	var wg sync.WaitGroup
+	var first atomic.Pointer[error]
 	for _, name := range names {
 		slots <- struct{}{}
-		if ctx.Err() != nil {
+		if first.Load() != nil {
 			break
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := fn(ctx, name); err != nil {
-				cancel(err) // the first one counts
+			if err := fn(name); err != nil {
+				first.CompareAndSwap(nil, &err)
 			}
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	if err := first.Load(); err != nil {
+		return *err
+	}
+	return nil
 }

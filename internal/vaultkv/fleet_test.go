@@ -3,6 +3,10 @@ package vaultkv_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -204,10 +208,28 @@ func TestTwoProcessesLoseNothing(t *testing.T) {
 	}
 }
 
-// A process that commits without pause does not shut out another one.
+// farther returns the address of a way to Vault on which every request takes so much longer.
+func farther(t *testing.T, h *home, by time.Duration) string {
+	t.Helper()
+	target := must(url.Parse(h.URL))(t)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(by):
+			proxy.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// A process that commits without pause does not shut out another one that is farther from Vault.
 func TestEveryoneComesThrough(t *testing.T) {
 	h := newLab(t, harness.VaultOptions{}).home(t)
-	busy, other := h.open(t, "busy"), h.open(t, "other")
+	c := h.config("other")
+	c.Vault.Address = farther(t, h, 4*time.Millisecond)
+	busy, other := h.open(t, "busy"), openWith(t, c)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	n := 0

@@ -183,7 +183,7 @@ func (s *Store) fetch(ctx context.Context, x *index, have map[string]bucket) err
 		}
 	}
 	var mu sync.Mutex
-	return parallel(ctx, missing, func(ctx context.Context, secret string) error {
+	return parallel(missing, func(secret string) error {
 		text, _, err := s.engine.read(ctx, secret)
 		if err != nil {
 			return err

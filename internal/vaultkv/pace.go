@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	streak = 16                     // commits in a row, before a gap
-	gap    = 4                      // as many times as long as the last commit took
-	maxGap = 100 * time.Millisecond // and no longer
+	streak = 32 // commits in a row, before a gap
+	gap    = 4  // times as long as the last commit took, but
+	minGap = 50 * time.Millisecond
+	maxGap = 250 * time.Millisecond
 )
 
 // pace keeps a process that commits without pause from shutting out the others: to read what somebody else has committed and commit on top
@@ -29,7 +30,7 @@ func (p *pace) wait(ctx context.Context) {
 	}
 	p.row = 0
 	select {
-	case <-time.After(min(gap*p.took, maxGap)):
+	case <-time.After(min(max(gap*p.took, minGap), maxGap)):
 	case <-ctx.Done():
 	}
 }
