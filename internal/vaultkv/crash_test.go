@@ -121,9 +121,7 @@ func TestKill(t *testing.T) {
 		}
 		_ = c.Wait() // killed
 
-		if err := s.Look(); err != nil {
-			t.Fatal(err)
-		}
+		look(t, s)
 		seq := must(s.Sequence(t.Context()))(t)
 		if seq < last || seq > last+1 {
 			t.Errorf("round %d: the last commit is %d, %d was acknowledged", round, seq, last)

@@ -160,6 +160,9 @@ func (e *engine) destroy(ctx context.Context, secrets []string) error {
 func (e *engine) do(ctx context.Context, method, path string, body, answer any) error {
 	text, err := e.client.Do(ctx, vaultclient.Request{Method: method, Path: path, Body: body})
 	if vaultclient.Status(err) == http.StatusNotFound {
+		if method == http.MethodPut { // nothing is mounted there
+			return errNotKV
+		}
 		return errAbsent
 	}
 	if err != nil || answer == nil {

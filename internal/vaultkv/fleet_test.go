@@ -105,9 +105,7 @@ func TestOthersAreTold(t *testing.T) {
 		large.Writes = append(large.Writes, keybearer.Write{Caller: newCaller(fmt.Sprintf("app%d", i))})
 	}
 	seq := must(a.Commit(t.Context(), large))(t)
-	if err := b.Look(); err != nil {
-		t.Fatal(err)
-	}
+	look(t, b)
 	if got := told.heard(); got[len(got)-1] != (keybearer.Change{Seq: seq, Kind: keybearer.AllRecords}) {
 		t.Errorf("of more changes than the feed holds it tells %+v", got[len(want):])
 	}
@@ -126,9 +124,7 @@ func TestTwoProcessesLoseNothing(t *testing.T) {
 	first := must(stores[0].Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Scope: scope}, {Credential: shared}}}))(t)
 	var listeners []*listener
 	for _, s := range stores {
-		if err := s.Look(); err != nil {
-			t.Fatal(err)
-		}
+		look(t, s)
 		listeners = append(listeners, listen(t, s))
 	}
 
@@ -183,9 +179,7 @@ func TestTwoProcessesLoseNothing(t *testing.T) {
 		t.Errorf("%d commits with a number of their own, want %d; %d found the name taken, want %d", len(numbers), want, taken, commits/2)
 	}
 	for i, s := range stores {
-		if err := s.Look(); err != nil {
-			t.Fatal(err)
-		}
+		look(t, s)
 		if got := must(s.Credential(t.Context(), ref))(t).Current.Number; got != 1+commits {
 			t.Errorf("store %d: %d of %d steps are there", i, got-1, commits)
 		}
@@ -270,9 +264,7 @@ func TestEventsOfAProcessThatIsGone(t *testing.T) {
 	for i, s := range []*vaultkv.Store{a, b} {
 		must(s.Commit(t.Context(), keybearer.Batch{Events: []keybearer.Event{{ID: fmt.Sprintf("req_%d", i)}}}))(t)
 	}
-	if err := a.Look(); err != nil {
-		t.Fatal(err)
-	}
+	look(t, a)
 	ids := func(s *vaultkv.Store) (ids []string) {
 		for _, e := range must(s.Events(t.Context(), 10))(t) {
 			ids = append(ids, e.Event.ID)
@@ -293,17 +285,13 @@ func TestEventsOfAProcessThatIsGone(t *testing.T) {
 	if err := b.Delivered(t.Context(), pending[0].Seq, pending[1].Seq); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Look(); err != nil {
-		t.Fatal(err)
-	}
+	look(t, a)
 	if got := ids(a); len(got) != 0 {
 		t.Errorf("a still has %v", got)
 	}
 	again := h.open(t, "a") // the same node, started anew
 	must(a.Commit(t.Context(), keybearer.Batch{Events: []keybearer.Event{{ID: "req_2"}}}))(t)
-	if err := again.Look(); err != nil {
-		t.Fatal(err)
-	}
+	look(t, again)
 	if diff := cmp.Diff([]string{"req_2"}, ids(again)); diff != "" {
 		t.Errorf("a, started anew (-want +got):\n%s", diff)
 	}

@@ -77,3 +77,9 @@ func openWith(t *testing.T, c vaultkv.Config) *vaultkv.Store {
 	})
 	return s
 }
+
+// look has a store look for others' changes now; the machine may be busy.
+func look(t *testing.T, s *vaultkv.Store) {
+	t.Helper()
+	harness.Await(t, "Vault answers", 10*time.Second, s.Look)
+}
