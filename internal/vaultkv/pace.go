@@ -22,7 +22,7 @@ type pace struct {
 
 // wait is called before a commit.
 func (p *pace) wait(ctx context.Context) {
-	if time.Since(p.last) > p.took {
+	if time.Since(p.last) >= minGap {
 		p.row = 0
 	}
 	if p.row++; p.row <= streak {
