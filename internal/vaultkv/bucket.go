@@ -1,6 +1,7 @@
 package vaultkv
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
@@ -30,6 +31,19 @@ func slotOf(kind keybearer.RecordKind, id string) string {
 func kindOf(slot string) keybearer.RecordKind {
 	kind, _, _ := strings.Cut(slot, "-")
 	return keybearer.RecordKind(kind)
+}
+
+// newBucketName returns a new name for the secret of a bucket.
+func newBucketName(slot string) string { return slot + "-" + strings.ToLower(rand.Text()) }
+
+// isBucketName reports whether a name is of the form that newBucketName gives. What somebody else keeps on the path is none of ours.
+func isBucketName(name string) bool {
+	parts := strings.Split(name, "-")
+	if len(parts) != 3 {
+		return false
+	}
+	slot, err := strconv.ParseUint(parts[1], 10, 32)
+	return err == nil && slot < uint64(slots[keybearer.RecordKind(parts[0])]) && len(parts[2]) == len(rand.Text())
 }
 
 // bucket holds some records of one kind, by id. It is immutable.

@@ -132,7 +132,7 @@ func (s *Store) store(ctx context.Context, d *draft) (written []string, err erro
 		if err := fits(text, "the records of one bucket ("+slot+")"); err != nil {
 			return nil, err
 		}
-		secret := slot + "-" + randomName()
+		secret := newBucketName(slot)
 		d.index.Buckets[slot] = secret
 		texts[secret] = text
 		written = append(written, secret)

@@ -220,7 +220,7 @@ func (d *diagnosis) unnamed() {
 	named := d.state.Load().named()
 	n := 0
 	for _, name := range names {
-		if !named[name] {
+		if !named[name] && isBucketName(name) {
 			n++
 		}
 	}

@@ -330,3 +330,41 @@ func TestSweepDuringCommit(t *testing.T) {
 	h.complete(t)
 	must(h.open(t, "again").Caller(t.Context(), "second"))(t)
 }
+
+// Of several processes that begin at once one makes the index, and all use it. What is not theirs on the path they leave alone.
+func TestManyBegin(t *testing.T) {
+	h := newLab(t, harness.VaultOptions{}).home(t)
+	for _, name := range []string{"notes", "credential-0-mine", "a/b"} {
+		h.Must(t, "PUT", mount+"/data/"+h.path+"/"+name, map[string]any{"data": map[string]any{"text": "x"}})
+	}
+	stores := make([]*vaultkv.Store, 4)
+	var wg sync.WaitGroup
+	for i := range stores {
+		wg.Go(func() {
+			var err error
+			if stores[i], err = vaultkv.Open(t.Context(), h.config(fmt.Sprintf("n%d", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, s := range stores {
+		if s == nil {
+			continue
+		}
+		if seq := must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller(fmt.Sprintf("app%d", i))}}}))(t); seq != uint64(i+1) {
+			t.Errorf("commit %d has number %d", i, seq)
+		}
+		if n := must(s.Sweep(t.Context()))(t); n != 0 {
+			t.Errorf("%d secrets were swept", n)
+		}
+		if err := errors.Join(s.Close(), s.Close()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
+	for _, name := range []string{"notes", "credential-0-mine", "a/"} {
+		if !slices.Contains(h.names(t), name) {
+			t.Errorf("%s is gone", name)
+		}
+	}
+}

@@ -123,9 +123,9 @@ func (s *Store) confirm(asOf time.Time) {
 	}
 }
 
-// news returns what has changed since the state old.
+// news returns what has changed since the state old. An index with a lower version is that of a backup.
 func (s *state) news(old *state) []keybearer.Change {
-	if s.index.Instance == old.index.Instance {
+	if s.index.Instance == old.index.Instance && s.at.number > old.at.number {
 		if changes, ok := s.index.changes(old.index.Seq, keepChanges); ok {
 			return changes
 		}

@@ -29,10 +29,7 @@ func (p *pace) wait(ctx context.Context) {
 		return
 	}
 	p.row = 0
-	select {
-	case <-time.After(min(max(gap*p.took, minGap), maxGap)):
-	case <-ctx.Done():
-	}
+	pause(ctx, min(max(gap*p.took, minGap), maxGap))
 }
 
 // done is called after a commit that began at start.

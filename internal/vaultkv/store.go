@@ -27,6 +27,7 @@ type Config struct {
 	Path   string        // on it; "": keybearer
 	Node   string        // who this process is among those that share the store, across restarts; required
 	Poll   time.Duration // how often others' changes are looked for; 0: 300 ms
+	Wait   time.Duration // how long Open waits for a Vault that does not answer yet
 	Logger *slog.Logger  // nil: silent
 }
 
@@ -34,10 +35,11 @@ const (
 	indexName = "index"
 
 	defaultPoll    = 300 * time.Millisecond
-	pollTimeout    = time.Second      // of looking for changes
-	loadTimeout    = 10 * time.Second // of reading them
-	commitTimeout  = 10 * time.Second // of a commit, with all that has to be tried anew
-	maxUnconfirmed = time.Second      // how long what is in memory is relied on without asking
+	pollTimeout    = time.Second            // of looking for changes
+	loadTimeout    = 10 * time.Second       // of reading them
+	commitTimeout  = 10 * time.Second       // of a commit, with all that has to be tried anew
+	maxUnconfirmed = time.Second            // how long what is in memory is relied on without asking
+	retry          = 500 * time.Millisecond // of opening
 	sweepEvery     = time.Minute
 	orphanAge      = time.Minute // how long an event waits for its own process
 )
@@ -93,8 +95,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		engine: &engine{client, c.Mount, c.Path}, node: c.Node, logger: c.Logger,
 		turn: make(chan struct{}, 1), adopt: orphanAge,
 	}
-	start := time.Now()
-	st, err := s.first(ctx)
+	var st *state
+	var start time.Time
+	for deadline := time.Now().Add(c.Wait); ; pause(ctx, retry) {
+		start = time.Now()
+		if st, err = s.first(ctx); !vaultclient.Away(err) || start.After(deadline) || ctx.Err() != nil {
+			break
+		}
+	}
 	if err != nil {
 		_ = client.Close()
 		return nil, fail(op, err)
@@ -128,14 +136,14 @@ func (s *Store) first(ctx context.Context) (*state, error) {
 			return nil, err
 		}
 		for _, name := range names {
-			if name != indexName {
+			if isBucketName(name) {
 				return nil, errIndexGone
 			}
 		}
 		if err := s.engine.guard(ctx, indexName); err != nil {
 			return nil, err
 		}
-		x := &index{Format: format, Instance: randomName()}
+		x := &index{Format: format, Instance: rand.Text()}
 		text, err := x.encode()
 		if err != nil {
 			return nil, err
@@ -167,6 +175,14 @@ func every(ctx context.Context, d time.Duration, fn func()) {
 	}
 }
 
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
 // take waits for the turn; give passes it on.
 func (s *Store) take(ctx context.Context) error {
 	select {
@@ -178,5 +194,3 @@ func (s *Store) take(ctx context.Context) error {
 }
 
 func (s *Store) give() { s.turn <- struct{}{} }
-
-func randomName() string { return strings.ToLower(rand.Text()) }

@@ -39,7 +39,7 @@ func (s *Store) sweepUnnamed(ctx context.Context) (int, error) {
 	unnamed := map[string]bool{}
 	var doomed []string
 	for _, name := range names {
-		if named[name] {
+		if named[name] || !isBucketName(name) {
 			continue
 		}
 		unnamed[name] = true
