@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/keybearer/keybearer/test/harness"
 )
@@ -26,8 +27,7 @@ func newWorld(t *testing.T, o harness.VaultOptions, settings map[string]any) *wo
 	v := harness.StartVault(t, o)
 	v.Mount(t, "kv", "kv-v2")
 	v.Policy(t, "reader", readerPolicy)
-	harness.Await(t, "KV is ready", 0, func() error { return nil })
-	harness.Await(t, "KV is ready", 10e9, func() error {
+	harness.Await(t, "KV is ready", 10*time.Second, func() error {
 		if a := v.Do(t, "PUT", "kv/data/one", map[string]any{"data": map[string]any{"a": "1"}}); a.Status != 200 {
 			return errors.New(string(a.Body))
 		}
