@@ -3,6 +3,12 @@ package vaultkv_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -135,4 +141,47 @@ func TestBucketIsGone(t *testing.T) {
 	if e := keybearer.AsError(err); keybearer.CodeOf(err) != keybearer.StoreUnavailable || e.Detail != "what the store holds in Vault cannot be read" {
 		t.Errorf("open: %v", err)
 	}
+}
+
+// When the answer to a commit is lost, nobody is told anything of before it as if it were now: what Vault has is read first.
+func TestAnswerIsLost(t *testing.T) {
+	h := newLab(t, harness.VaultOptions{}).home(t)
+	var lose atomic.Bool
+	proxy := httputil.NewSingleHostReverseProxy(must(url.Parse(h.URL))(t))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/index") || !lose.CompareAndSwap(true, false) {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		proxy.ServeHTTP(httptest.NewRecorder(), r) // Vault has done it
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+	}))
+	t.Cleanup(server.Close)
+	c := h.config("a")
+	c.Vault.Address, c.Poll = server.URL, time.Hour
+	s := openWith(t, c)
+	told := listen(t, s)
+	first := must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("first")}}}))(t)
+	lose.Store(true)
+	_, err := s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("second")}}})
+	if keybearer.CodeOf(err) != keybearer.StoreUnavailable {
+		t.Fatalf("commit: %v", err)
+	}
+	harness.Await(t, "it is read again", 5*time.Second, func() error {
+		_, err := s.Caller(t.Context(), "second")
+		if keybearer.CodeOf(err) == keybearer.NotFound {
+			t.Fatal("it answers with what was there before the commit")
+		}
+		return err
+	})
+	if c := told.heard(); len(c) != 2 || c[1].Seq != first+1 {
+		t.Errorf("told %+v", c)
+	}
+	if seq := must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("third")}}}))(t); seq != first+2 {
+		t.Errorf("the next commit is %d, want %d", seq, first+2)
+	}
+	h.complete(t)
 }
