@@ -101,7 +101,7 @@ func TestAnOldSnapshotOfVaultOpensNothingWithoutTheShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.raw(t, "POST", "sys/storage/raft/snapshot-force", snapshot)
-	harness.Await(t, "the key is back", 10*time.Second, func() error {
+	harness.Await(t, "the key is back", 30*time.Second, func() error {
 		got, err := k.Open(t.Context(), "docs-1", place(1), sealed) // the test remembers the share, which the store would not
 		if err == nil && string(got) != "secret" {
 			err = errors.New("it opens to something else")
