@@ -43,10 +43,10 @@ func die(v ...any) {
 // commitForever creates, changes and deletes credentials, and prints each change once it is acknowledged.
 func commitForever(c childHome) {
 	ctx := context.Background() // a child has no test
-	s, err := vaultkv.Open(ctx, vaultkv.Config{
-		Vault: vaultclient.Config{Address: c.Address, Auth: &vaultclient.AppRole{RoleID: c.RoleID, SecretIDFile: c.SecretIDFile}},
-		Mount: mount, Path: c.Path, Node: "child",
-	})
+	s, err := config{
+		vaultclient.Config{Address: c.Address, Auth: &vaultclient.AppRole{RoleID: c.RoleID, SecretIDFile: c.SecretIDFile}},
+		vaultkv.Config{Mount: mount, Path: c.Path, Node: "child"},
+	}.open(ctx)
 	if err != nil {
 		die("open", err)
 	}
@@ -88,7 +88,7 @@ func TestKill(t *testing.T) {
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "parent")
 	must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Scope: newScope("docs")}}}))(t)
-	config := must(json.Marshal(childHome{h.URL, h.role.RoleID, h.role.SecretIDFile, h.path}))(t)
+	child := must(json.Marshal(childHome{h.URL, h.role.RoleID, h.role.SecretIDFile, h.path}))(t)
 	exe := must(os.Executable())(t)
 
 	type fact struct {
@@ -100,7 +100,7 @@ func TestKill(t *testing.T) {
 	last, between, leftovers := uint64(0), 0, 0
 	for round := range rounds {
 		c := exec.CommandContext(t.Context(), exe)
-		c.Env = append(os.Environ(), childConfig+"="+string(config))
+		c.Env = append(os.Environ(), childConfig+"="+string(child))
 		c.Stderr = os.Stderr
 		lines := bufio.NewScanner(must(c.StdoutPipe())(t))
 		if err := c.Start(); err != nil {

@@ -20,8 +20,10 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer s.give()
-	if _, err := s.sweepUnnamed(ctx); err != nil {
+	first, err := s.sweepUnnamed(ctx)
+	if err != nil {
 		return 0, err
 	}
-	return s.sweepUnnamed(ctx)
+	second, err := s.sweepUnnamed(ctx)
+	return first + second, err
 }

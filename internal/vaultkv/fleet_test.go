@@ -219,7 +219,7 @@ func through(t *testing.T, h *home, before func(*http.Request)) string {
 func TestEveryoneComesThrough(t *testing.T) {
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	c := h.config("other")
-	c.Vault.Address = through(t, h, func(r *http.Request) {
+	c.vault.Address = through(t, h, func(r *http.Request) {
 		select {
 		case <-time.After(4 * time.Millisecond):
 		case <-r.Context().Done():
@@ -304,7 +304,7 @@ func TestSweepDuringCommit(t *testing.T) {
 	reached, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	c := h.config("slow")
-	c.Vault.Address = through(t, h, func(r *http.Request) {
+	c.vault.Address = through(t, h, func(r *http.Request) {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/index") {
 			once.Do(func() {
 				close(reached)
@@ -342,7 +342,7 @@ func TestManyBegin(t *testing.T) {
 	for i := range stores {
 		wg.Go(func() {
 			var err error
-			if stores[i], err = vaultkv.Open(t.Context(), h.config(fmt.Sprintf("n%d", i))); err != nil {
+			if stores[i], err = h.config(fmt.Sprintf("n%d", i)).open(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})

@@ -123,14 +123,13 @@ func (s *Store) confirm(asOf time.Time) {
 	}
 }
 
-// news returns what has changed since the state old. An index with a lower version is that of a backup.
+// news returns what has changed since the state old.
 func (s *state) news(old *state) []keybearer.Change {
-	if s.index.Instance == old.index.Instance && s.at.number > old.at.number {
-		if changes, ok := s.index.changes(old.index.Seq, keepChanges); ok {
-			return changes
-		}
+	changes, ok := s.index.since(old.index)
+	if !ok {
+		changes = []keybearer.Change{{Seq: s.index.Seq, Kind: keybearer.AllRecords}}
 	}
-	return []keybearer.Change{{Seq: s.index.Seq, Kind: keybearer.AllRecords}}
+	return changes
 }
 
 // load reads the index and the buckets that old does not have; old may be nil. It returns errAbsent when there is no index.

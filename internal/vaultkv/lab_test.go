@@ -1,6 +1,7 @@
 package vaultkv_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -33,11 +34,13 @@ func newLab(t *testing.T, o harness.VaultOptions) *lab {
 	return l
 }
 
+type role struct{ harness.AppRole }
+
 // home is a path for one store, and roles with the documented rights for it.
 type home struct {
 	*lab
 	path            string
-	role, onlyReads harness.AppRole
+	role, onlyReads role
 }
 
 func (l *lab) home(t *testing.T) *home {
@@ -46,16 +49,34 @@ func (l *lab) home(t *testing.T) *home {
 	for name, hcl := range l.policies {
 		l.Policy(t, h.path+name, strings.ReplaceAll(hcl, "/keybearer/", "/"+h.path+"/"))
 	}
-	h.role = l.AppRole(t, h.path, nil, h.path+"keybearer-kv")
-	h.onlyReads = l.AppRole(t, h.path+"-read", nil, h.path+"keybearer-kv-read")
+	h.role = role{l.AppRole(t, h.path, nil, h.path+"keybearer-kv")}
+	h.onlyReads = role{l.AppRole(t, h.path+"-read", nil, h.path+"keybearer-kv-read")}
 	return h
 }
 
-func (h *home) config(node string) vaultkv.Config {
-	return vaultkv.Config{
-		Vault: vaultclient.Config{Address: h.URL, Auth: &vaultclient.AppRole{RoleID: h.role.RoleID, SecretIDFile: h.role.SecretIDFile}},
-		Mount: mount, Path: h.path, Node: node,
+// config is how a store is opened, with a client of its own.
+type config struct {
+	vault vaultclient.Config
+	vaultkv.Config
+}
+
+func (h *home) config(node string) config {
+	return config{
+		vault:  vaultclient.Config{Address: h.URL, Auth: h.role.auth()},
+		Config: vaultkv.Config{Mount: mount, Path: h.path, Node: node},
 	}
+}
+
+func (r role) auth() vaultclient.Auth {
+	return &vaultclient.AppRole{RoleID: r.RoleID, SecretIDFile: r.SecretIDFile}
+}
+
+func (c config) open(ctx context.Context) (*vaultkv.Store, error) {
+	var err error
+	if c.Client, err = vaultclient.New(c.vault); err != nil {
+		return nil, err
+	}
+	return vaultkv.Open(ctx, c.Config)
 }
 
 // open opens a store on the path.
@@ -64,9 +85,9 @@ func (h *home) open(t *testing.T, node string) *vaultkv.Store {
 	return openWith(t, h.config(node))
 }
 
-func openWith(t *testing.T, c vaultkv.Config) *vaultkv.Store {
+func openWith(t *testing.T, c config) *vaultkv.Store {
 	t.Helper()
-	s, err := vaultkv.Open(t.Context(), c)
+	s, err := c.open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

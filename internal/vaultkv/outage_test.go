@@ -3,10 +3,12 @@ package vaultkv_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -104,7 +106,7 @@ func TestIndexIsGone(t *testing.T) {
 	if _, err := s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("mail")}}}); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
 		t.Errorf("commit: %v", err)
 	}
-	if _, err := vaultkv.Open(t.Context(), h.config("b")); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
+	if _, err := h.config("b").open(t.Context()); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
 		t.Errorf("open: %v", err)
 	}
 	// Restored as it was: it begins with version 1 again, and is read anew.
@@ -113,10 +115,22 @@ func TestIndexIsGone(t *testing.T) {
 	if got := must(s.Sequence(t.Context()))(t); got != seq {
 		t.Errorf("sequence %d, want %d", got, seq)
 	}
+	if got := told.heard(); len(got) != 1 {
+		t.Errorf("nothing has changed, and it told %+v", got)
+	}
+	// The same commits, and another history.
+	other := maps.Clone(content.(map[string]any))
+	stamp := regexp.MustCompile(`("stamp"|"t"):"\w{8}"`)
+	other["text"] = stamp.ReplaceAllString(other["text"].(string), `$1:"ABCDEFGH"`)
+	h.Must(t, "PUT", mount+"/data/"+h.path+"/index", map[string]any{"data": other})
+	look(t, s)
+	if c := told.heard(); c[len(c)-1].Kind != keybearer.AllRecords {
+		t.Errorf("told %+v", c)
+	}
 	// Another store's index: everything that was known is forgotten.
-	other := h.lab.home(t)
-	must(other.open(t, "c").Commit(t.Context(), keybearer.Batch{Events: []keybearer.Event{{ID: "req_1"}}}))(t)
-	content = h.Must(t, "GET", mount+"/data/"+other.path+"/index", nil).Data(t)["data"]
+	elsewhere := h.lab.home(t)
+	must(elsewhere.open(t, "c").Commit(t.Context(), keybearer.Batch{Events: []keybearer.Event{{ID: "req_1"}}}))(t)
+	content = h.Must(t, "GET", mount+"/data/"+elsewhere.path+"/index", nil).Data(t)["data"]
 	h.Must(t, "PUT", mount+"/data/"+h.path+"/index", map[string]any{"data": content})
 	look(t, s)
 	if c := told.heard(); c[len(c)-1].Kind != keybearer.AllRecords {
@@ -137,7 +151,7 @@ func TestBucketIsGone(t *testing.T) {
 			h.Must(t, "DELETE", mount+"/metadata/"+h.path+"/"+name, nil)
 		}
 	}
-	_, err := vaultkv.Open(t.Context(), h.config("b"))
+	_, err := h.config("b").open(t.Context())
 	if e := keybearer.AsError(err); keybearer.CodeOf(err) != keybearer.StoreUnavailable || e.Detail != "what the store holds in Vault cannot be read" {
 		t.Errorf("open: %v", err)
 	}
@@ -161,7 +175,7 @@ func TestAnswerIsLost(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	c := h.config("a")
-	c.Vault.Address, c.Poll = server.URL, time.Hour
+	c.vault.Address, c.Poll = server.URL, time.Hour
 	s := openWith(t, c)
 	told := listen(t, s)
 	first := must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("first")}}}))(t)

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/vaultclient"
 	"github.com/keybearer/keybearer/internal/vaultkv"
 	"github.com/keybearer/keybearer/test/harness"
 )
@@ -24,7 +23,7 @@ func TestDocumentedPoliciesForbidTheRest(t *testing.T) {
 		}
 	}
 	written := map[string]any{"data": map[string]any{"text": "x"}, "options": map[string]any{"cas": 1}}
-	writes, reads := h.Login(t, h.role), h.Login(t, h.onlyReads)
+	writes, reads := h.Login(t, h.role.AppRole), h.Login(t, h.onlyReads.AppRole)
 	for _, try := range []struct {
 		method, path string
 		body         any
@@ -76,7 +75,7 @@ func TestProcessThatOnlyServes(t *testing.T) {
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	c := h.config("b")
-	c.Vault.Auth = &vaultclient.AppRole{RoleID: h.onlyReads.RoleID, SecretIDFile: h.onlyReads.SecretIDFile}
+	c.vault.Auth = h.onlyReads.auth()
 	serves := openWith(t, c)
 	seq := must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("billing")}}}))(t)
 	look(t, serves)
@@ -179,12 +178,12 @@ func TestOtherMounts(t *testing.T) {
 	l.Mount(t, "old", "kv")
 	l.Mount(t, "boxes", "transit")
 	l.Policy(t, "all", `path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }`)
-	all := l.AppRole(t, "all", nil, "all")
+	all := role{l.AppRole(t, "all", nil, "all")}
 	for _, at := range []string{"old", "boxes", "nowhere"} {
 		c := h.config("a")
 		c.Mount = at
-		c.Vault.Auth = &vaultclient.AppRole{RoleID: all.RoleID, SecretIDFile: all.SecretIDFile}
-		_, err := vaultkv.Open(t.Context(), c)
+		c.vault.Auth = all.auth()
+		_, err := c.open(t.Context())
 		if e := keybearer.AsError(err); keybearer.CodeOf(err) != keybearer.StoreUnavailable || !strings.Contains(e.Detail+e.Hint, "kv-v2") {
 			t.Errorf("%s: %v; %s", at, err, e.Advice())
 		}

@@ -44,7 +44,7 @@ func (s *state) finish(before *state) {
 	now := time.Now()
 	for _, p := range s.index.Outbox {
 		s.since[p.Number] = now
-		if before != nil && before.index.Instance == s.index.Instance {
+		if before != nil {
 			if t, ok := before.since[p.Number]; ok {
 				s.since[p.Number] = t
 			}

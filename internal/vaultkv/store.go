@@ -1,8 +1,8 @@
 package vaultkv
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"strings"
@@ -22,13 +22,13 @@ var (
 
 // Config says where the store is and how it is followed.
 type Config struct {
-	Vault  vaultclient.Config
-	Mount  string        // of a KV engine, version 2; "": secret
-	Path   string        // on it; "": keybearer
-	Node   string        // who this process is among those that share the store, across restarts; required
-	Poll   time.Duration // how often others' changes are looked for; 0: 300 ms
-	Wait   time.Duration // how long Open waits for a Vault that does not answer yet
-	Logger *slog.Logger  // nil: silent
+	Client *vaultclient.Client // is the store's from then on, also when it cannot be opened
+	Mount  string              // of a KV engine, version 2; "": secret
+	Path   string              // on it; "": keybearer
+	Node   string              // who this process is among those that share the store, across restarts; required
+	Poll   time.Duration       // how often others' changes are looked for; 0: 300 ms
+	Wait   time.Duration       // how long Open waits for a Vault that does not answer yet
+	Logger *slog.Logger        // nil: silent
 }
 
 const (
@@ -41,7 +41,7 @@ const (
 	maxUnconfirmed = time.Second            // how long what is in memory is relied on without asking
 	retry          = 500 * time.Millisecond // of opening
 	sweepEvery     = time.Minute
-	orphanAge      = time.Minute // how long an event waits for its own process
+	adoptAfter     = time.Minute // how long an event waits for its own process
 )
 
 // Store keeps records in Vault. It is safe for concurrent use. Make one with [Open].
@@ -60,7 +60,7 @@ type Store struct {
 	flight  *flight
 	pace    pace            // belongs to whoever has the turn
 	unnamed map[string]bool // secrets that the last sweep found unnamed; belongs to whoever has the turn
-	adopt   time.Duration   // orphanAge
+	adopt   time.Duration   // adoptAfter
 
 	life  context.Context // ends with Close
 	end   context.CancelFunc
@@ -70,54 +70,44 @@ type Store struct {
 // Open logs in, loads all records, and follows what others change until Close. The first one makes the index. It returns
 // [keybearer.Invalid] for a configuration that cannot be right, and [keybearer.StoreUnavailable] otherwise.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	const op = "open the store"
-	c.Mount, c.Path = strings.Trim(c.Mount, "/"), strings.Trim(c.Path, "/")
-	if c.Mount == "" {
-		c.Mount = "secret"
-	}
-	if c.Path == "" {
-		c.Path = "keybearer"
-	}
-	if c.Poll <= 0 {
-		c.Poll = defaultPoll
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Node == "" {
-		return nil, fail(op, keybearer.NewError(keybearer.Invalid, "the node has no name").WithHint("give each process that shares the store one of its own"))
-	}
-	client, err := vaultclient.New(c.Vault)
-	if err != nil {
-		return nil, fail(op, err)
-	}
 	s := &Store{
-		engine: &engine{client, c.Mount, c.Path}, node: c.Node, logger: c.Logger,
-		turn: make(chan struct{}, 1), adopt: orphanAge,
+		engine: &engine{c.Client, strings.Trim(cmp.Or(c.Mount, "secret"), "/"), strings.Trim(cmp.Or(c.Path, "keybearer"), "/")},
+		node:   c.Node, logger: c.Logger, turn: make(chan struct{}, 1), adopt: adoptAfter,
 	}
-	var st *state
-	var start time.Time
-	for deadline := time.Now().Add(c.Wait); ; pause(ctx, retry) {
-		start = time.Now()
-		if st, err = s.first(ctx); !vaultclient.Away(err) || start.After(deadline) || ctx.Err() != nil {
-			break
-		}
+	if err := s.begin(ctx, c.Wait); err != nil {
+		_ = c.Client.Close()
+		return nil, fail("open the store", err)
 	}
-	if err != nil {
-		_ = client.Close()
-		return nil, fail(op, err)
-	}
-	s.known.Store(&start)
-	s.replace(st, nil, start)
 	s.turn <- struct{}{}
-
 	s.life, s.end = context.WithCancel(context.Background())
-	s.loops.Go(func() { every(s.life, c.Poll, s.poll) })
+	s.loops.Go(func() { every(s.life, cmp.Or(c.Poll, defaultPoll), s.poll) })
 	s.loops.Go(func() {
 		s.sweep()
 		every(s.life, sweepEvery, s.sweep)
 	})
 	return s, nil
+}
+
+// begin sets the first state, and waits for a Vault that does not answer yet.
+func (s *Store) begin(ctx context.Context, wait time.Duration) error {
+	if s.node == "" {
+		return keybearer.NewError(keybearer.Invalid, "the node has no name").WithHint("give each process that shares the store one of its own")
+	}
+	for deadline := time.Now().Add(wait); ; pause(ctx, retry) {
+		start := time.Now()
+		st, err := s.first(ctx)
+		if err == nil {
+			s.known.Store(&start)
+			s.replace(st, nil, start)
+			return nil
+		}
+		if !vaultclient.Away(err) || start.After(deadline) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // first loads what is stored, and makes an empty index where nothing is.
@@ -143,7 +133,7 @@ func (s *Store) first(ctx context.Context) (*state, error) {
 		if err := s.engine.guard(ctx, indexName); err != nil {
 			return nil, err
 		}
-		x := &index{Format: format, Instance: rand.Text()}
+		x := &index{Format: format}
 		text, err := x.encode()
 		if err != nil {
 			return nil, err
