@@ -40,6 +40,7 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 			}
 			changes[i] = keybearer.Change{Seq: d.seq, Kind: w.kind, ID: w.id, ScopeID: w.scopeID}
 		}
+		d.index.Seq = d.seq
 		d.index.tell(changes)
 		for _, e := range events {
 			d.index.Event++

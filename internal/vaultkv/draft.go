@@ -9,16 +9,16 @@ import (
 // draft is the state that a commit makes of another one.
 type draft struct {
 	state
-	seq      uint64
+	seq      uint64             // of the commit
 	changes  []keybearer.Change // to be told when it is stored
 	changed  map[string]bool    // slots whose bucket is no longer that of the state before
 	unshared bool               // names and tokens are the draft's own
 }
 
+// draft returns one that is still equal to the state.
 func (s *state) draft() *draft {
 	d := &draft{state: state{index: s.index.clone(), at: s.at, buckets: maps.Clone(s.buckets), names: s.names, tokens: s.tokens}}
 	d.seq, d.changed = s.index.Seq+1, map[string]bool{}
-	d.index.Seq = d.seq
 	return d
 }
 

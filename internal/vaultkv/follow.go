@@ -38,8 +38,28 @@ func (s *Store) view(ctx context.Context) (*state, error) {
 	}
 }
 
-// poll looks for changes on the clock's behalf.
-func (s *Store) poll() { <-s.ask().done }
+// follow looks for changes again and again until Close, and logs when that begins to fail and when it works again.
+func (s *Store) follow(every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	failed := false
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case <-tick.C:
+		}
+		f := s.ask()
+		<-f.done
+		switch {
+		case f.err != nil && !failed && s.life.Err() == nil:
+			s.logger.Error("what others change in Vault cannot be seen", "error", f.err)
+		case f.err == nil && failed:
+			s.logger.Info("what others change in Vault can be seen again")
+		}
+		failed = f.err != nil
+	}
+}
 
 // ask begins to look for changes, unless somebody has already.
 func (s *Store) ask() *flight {

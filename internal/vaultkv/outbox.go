@@ -34,7 +34,6 @@ func (s *Store) Delivered(ctx context.Context, seqs ...uint64) error {
 		return nil
 	}
 	err := s.change(ctx, func(d *draft) error {
-		d.index.Seq-- // it is no commit
 		n := len(d.index.Outbox)
 		d.index.Outbox = slices.DeleteFunc(d.index.Outbox, func(p pending) bool { return slices.Contains(seqs, p.Number) })
 		if len(d.index.Outbox) == n {

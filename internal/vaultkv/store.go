@@ -83,10 +83,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s.turn <- struct{}{}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.loops.Go(func() { every(s.life, cmp.Or(c.Poll, defaultPoll), s.poll) })
+	s.loops.Go(func() { s.follow(cmp.Or(c.Poll, defaultPoll)) })
 	s.loops.Go(func() {
-		s.sweep()
-		every(s.life, sweepEvery, s.sweep)
+		for s.sweep() && s.life.Err() == nil {
+			pause(s.life, sweepEvery)
+		}
 	})
 	return s, nil
 }
@@ -149,20 +150,6 @@ func (s *Store) Close() error {
 	s.end()
 	s.loops.Wait()
 	return s.engine.client.Close()
-}
-
-// every calls fn again and again until ctx ends.
-func every(ctx context.Context, d time.Duration, fn func()) {
-	t := time.NewTicker(d)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			fn()
-		}
-	}
 }
 
 // pause waits, or until ctx ends.

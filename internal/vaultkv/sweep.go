@@ -3,24 +3,30 @@ package vaultkv
 import (
 	"context"
 	"errors"
+	"net/http"
+
+	"github.com/keybearer/keybearer/internal/vaultclient"
 )
 
 // sweep deletes secrets that the index does not name: what crashed commits wrote, and what they did not come to delete. Only those go that the
-// last sweep found as well, so that others' commits are seldom disturbed.
-func (s *Store) sweep() {
+// last sweep found as well, so that others' commits are seldom disturbed. It returns false when the role may not do it: then others do.
+func (s *Store) sweep() bool {
 	ctx, cancel := context.WithTimeout(s.life, loadTimeout)
 	defer cancel()
 	if err := s.take(ctx); err != nil {
-		return
+		return true
 	}
 	defer s.give()
 	n, err := s.sweepUnnamed(ctx)
 	switch {
-	case err != nil && s.life.Err() == nil:
-		s.logger.Warn("secrets that nothing names were not swept from Vault", "error", err)
+	case vaultclient.Status(err) == http.StatusForbidden:
+		return false
+	case err != nil && !vaultclient.Away(err):
+		s.logger.Warn("secrets that the index does not name were not swept from Vault", "error", err)
 	case n > 0:
 		s.logger.Info("swept what interrupted commits left in Vault", "secrets", n)
 	}
+	return true
 }
 
 // sweepUnnamed returns how many it deleted. The caller has the turn.
@@ -52,9 +58,7 @@ func (s *Store) sweepUnnamed(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	// From here on no commit that wrote one of them before can write the index.
-	d := st.draft()
-	d.index.Seq--
-	if _, err := s.store(ctx, d); err != nil {
+	if _, err := s.store(ctx, st.draft()); err != nil {
 		if errors.Is(err, errConflict) {
 			return 0, nil // next time
 		}
