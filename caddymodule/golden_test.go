@@ -47,9 +47,9 @@ func TestCaddyfile(t *testing.T) {
 			t.Setenv("STAGE", home)
 			t.Setenv("NAMESERVER", "10.0.0.53:53")
 			t.Setenv("TEST_KEK", "unread")
-			t.Setenv("TEST_ROLE_ID", "5f0c0ba8-6d10-4b0c-9a4c-2f6d6d6c6d6e")
 			t.Setenv("TEST_DSN", "postgres://keybearer:s3cret@db.example.com/keybearer")
 			t.Setenv("TEST_PASSWORD", "s3cret")
+			t.Setenv("TEST_ROLE_ID", "5f0c0ba8-6d10-4b0c-9a4c-2f6d6d6c6d6e")
 			before := tree(t, home)
 
 			got := adaptAndValidate(input + "\n")

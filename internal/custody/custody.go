@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -58,9 +59,12 @@ type Custody struct {
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
 
+	openOnly bool // the keyring has no right to seal: long operations are left to other servers
+
 	locks  locks
 	outbox sync.Mutex // one drain at a time
 	works  works
+	looks  looks
 	sweeps sweeps
 
 	ctx  context.Context // ends with Close
@@ -75,6 +79,9 @@ func New(cfg Config) (*Custody, error) {
 	c := &Custody{
 		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
+	}
+	if k, ok := cfg.Keyring.(keybearer.OpenOnly); ok {
+		c.openOnly = k.OpenOnly()
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -110,15 +117,16 @@ func (c *Custody) Close() error {
 func (c *Custody) moment() time.Time { return c.now().UTC().Truncate(time.Microsecond) }
 
 // attempts bounds how often an operation is tried against changes by others.
-const attempts = 8
+const attempts = 10
 
 // retry runs fn again while it gives Stale because of changes by others, unless the record is not at the revision that was asked for.
 func retry[T any](ctx context.Context, fn func() (T, error)) (out T, err error) {
-	for range attempts {
+	for i := range attempts {
 		out, err = fn()
 		if keybearer.CodeOf(err) != keybearer.Stale || errors.Is(err, errRevision) || ctx.Err() != nil {
 			return out, err
 		}
+		time.Sleep(rand.N(time.Millisecond << i)) // so that of two servers that change one record one gets ahead
 	}
 	return out, err
 }

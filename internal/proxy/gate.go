@@ -39,7 +39,8 @@ func newGate(c *Config) *Gate {
 		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
 			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
-			cache: fence.New[keybearer.Ref, snapshot](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
+			scopes: fence.New[string, *keybearer.Scope](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
+			rows:   fence.New[keybearer.Ref, row](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 		},
 	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {

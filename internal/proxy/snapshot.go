@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -32,14 +33,23 @@ func (s *snapshot) ruleText(r *keybearer.Rule) string {
 	return ""
 }
 
-// snapshots caches them by the name that requests use.
+// row is a credential's record as it was read, and the snapshot that was last made of it.
+type row struct {
+	credential *keybearer.Credential // nil: there is none of that name
+	rules      []string
+	last       *atomic.Pointer[snapshot]
+}
+
+// snapshots makes them of the records of scope and credential, each cached by the name that requests use. A change of a scope, which each step of a
+// rotation is, has the scope alone read again.
 type snapshots struct {
 	store   keybearer.Store
 	keyring keybearer.Keyring
 	now     func() time.Time
 	ttl     time.Duration // how long an opened secret serves without asking the keyring
 	stale   time.Duration // how long it serves while the keyring cannot answer
-	cache   *fence.Cache[keybearer.Ref, snapshot]
+	scopes  *fence.Cache[string, *keybearer.Scope] // nil: there is none of that name
+	rows    *fence.Cache[keybearer.Ref, row]       // by scope id
 
 	mu    sync.Mutex
 	safes map[string]*safe // by credential id
@@ -67,15 +77,18 @@ func (s *snapshots) changed(changes []keybearer.Change) {
 		}
 	}
 	s.mu.Unlock()
-	if all {
-		s.cache.Flush() // what was opened stays in its safe: it is used only for a record that is read anew
+	if all { // what was opened stays in its safe: it is used only for a record that is read anew
+		s.scopes.Flush()
+		s.rows.Flush()
 	}
-	s.cache.Changed(ids...)
+	s.scopes.Changed(ids...)
+	s.rows.Changed(ids...)
 }
 
 // sweep lets go of what was not loaded again for so long: nobody uses it.
 func (s *snapshots) sweep(idle time.Duration) {
-	s.cache.Sweep(idle)
+	s.scopes.Sweep(idle)
+	s.rows.Sweep(idle)
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,34 +115,55 @@ func (s *snapshots) safeFor(scope *keybearer.Scope, c *keybearer.Credential) *sa
 
 // get returns the snapshot for ref. An unknown scope or credential is a snapshot without them; the error is StoreUnavailable.
 func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (snapshot, *keybearer.Error) {
-	v, err := s.cache.Get(ctx, ref, func(ctx context.Context) (snapshot, []string, error) {
-		return s.load(ctx, ref)
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return snapshot{}, &keybearer.Error{Code: keybearer.CallerGone, Err: err}
+	scope, err := s.scopes.Get(ctx, ref.Scope, func(ctx context.Context) (*keybearer.Scope, []string, error) {
+		scope, err := s.store.Scope(ctx, ref.Scope)
+		switch {
+		case keybearer.CodeOf(err) == keybearer.NotFound:
+			return nil, []string{fence.Any}, nil
+		case err != nil:
+			return nil, nil, err
 		}
-		return snapshot{}, &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
+		return scope, []string{scope.ID}, nil
+	})
+	if err != nil || scope == nil {
+		return snapshot{}, unavailable(ctx, err)
 	}
-	return v, nil
+	ref.Scope = scope.ID
+	r, err := s.rows.Get(ctx, ref, func(ctx context.Context) (row, []string, error) { return s.read(ctx, ref) })
+	if err != nil || r.credential == nil {
+		return snapshot{}, unavailable(ctx, err)
+	}
+	last := r.last.Load()
+	if last == nil || last.Scope != scope {
+		last = &snapshot{policy.Snapshot{Scope: scope, Credential: r.credential}, s.safeFor(scope, r.credential), r.rules}
+		r.last.Store(last)
+	}
+	return *last, nil
 }
 
-func (s *snapshots) load(ctx context.Context, ref keybearer.Ref) (v snapshot, ids []string, err error) {
-	v.Scope, err = s.store.Scope(ctx, ref.Scope)
-	if err == nil {
-		v.Credential, err = s.store.Credential(ctx, keybearer.Ref{Scope: v.Scope.ID, Name: ref.Name})
-	}
+func (s *snapshots) read(ctx context.Context, ref keybearer.Ref) (row, []string, error) {
+	c, err := s.store.Credential(ctx, ref)
 	switch {
 	case keybearer.CodeOf(err) == keybearer.NotFound:
-		return snapshot{}, []string{fence.Any}, nil
+		return row{}, []string{fence.Any}, nil
 	case err != nil:
-		return snapshot{}, nil, err
+		return row{}, nil, err
 	}
-	v.safe = s.safeFor(v.Scope, v.Credential)
-	for _, r := range v.Credential.Current.Terms.Rules {
-		v.rules = append(v.rules, r.String())
+	r := row{credential: c, last: new(atomic.Pointer[snapshot])}
+	for _, rule := range c.Current.Terms.Rules {
+		r.rules = append(r.rules, rule.String())
 	}
-	return v, []string{v.Scope.ID, v.Credential.ID}, nil
+	return r, []string{c.ID}, nil
+}
+
+func unavailable(ctx context.Context, err error) *keybearer.Error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &keybearer.Error{Code: keybearer.CallerGone, Err: err}
+	}
+	return &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
 }
 
 // opened is a secret, ready to be written, and the terms that it was sealed with.
