@@ -193,38 +193,6 @@ func TestManyOpenAnEmptyDatabaseAtOnce(t *testing.T) {
 	}
 }
 
-// Of two nodes that change one record from the same revision one wins, and the other is told so.
-func TestOneNodeWins(t *testing.T) {
-	server := harness.StartPostgres(t, "fsync=off")
-	dsn := server.Database(t)
-	nodes := []*sqlstore.Postgres{openPostgres(t, dsn, "a"), openPostgres(t, dsn, "b")}
-	c, _ := addCaller(t, nodes[0], "billing")
-	for round := range 50 {
-		var wg sync.WaitGroup
-		var errs [2]error
-		var seqs [2]uint64
-		for i, n := range nodes {
-			wg.Go(func() {
-				next := c.Clone()
-				next.Description = fmt.Sprintf("round %d by %d", round, i)
-				seqs[i], errs[i] = n.Commit(t.Context(), callers(next))
-			})
-		}
-		wg.Wait()
-		winner := slices.Index(errs[:], nil)
-		if winner < 0 || keybearer.CodeOf(errs[1-winner]) != keybearer.Stale {
-			t.Fatalf("round %d: %v", round, errs)
-		}
-		for _, n := range nodes {
-			got := must(n.Caller(t.Context(), "billing"))(t)
-			if got.Revision != seqs[winner] || got.Description != fmt.Sprintf("round %d by %d", round, winner) {
-				t.Fatalf("round %d: %+v, node %d had won", round, got, winner)
-			}
-			c = got
-		}
-	}
-}
-
 // Each node gets the events of its own commits; those of a node that is gone are another's after a minute, and no one else's.
 func TestTheOutboxOfNodes(t *testing.T) {
 	server := harness.StartPostgres(t, "fsync=off")
