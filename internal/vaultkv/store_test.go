@@ -12,3 +12,11 @@ func TestStore(t *testing.T) {
 	l := newLab(t, harness.VaultOptions{})
 	keybearertest.TestStore(t, func(t *testing.T) keybearer.Store { return l.home(t).open(t, "one") })
 }
+
+func TestFleet(t *testing.T) {
+	l := newLab(t, harness.VaultOptions{})
+	keybearertest.TestFleet(t, func(t *testing.T) func(string) keybearer.Store {
+		h := l.home(t)
+		return func(node string) keybearer.Store { return h.open(t, node) }
+	})
+}
