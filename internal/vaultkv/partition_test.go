@@ -2,7 +2,9 @@ package vaultkv_test
 
 import (
 	"fmt"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,5 +71,45 @@ func TestOneProcessIsCutOff(t *testing.T) {
 				t.Errorf("told up to %+v, want %d", got[len(got)-1], seq)
 			}
 		})
+	}
+}
+
+// Thousands of readers whose records have not been confirmed for a second ask Vault once.
+func TestManyAskOnce(t *testing.T) {
+	const readers = 5000
+	h := newLab(t, harness.VaultOptions{}).home(t)
+	var waiting sync.WaitGroup
+	var asked atomic.Int64
+	var counting atomic.Bool
+	c := h.config("a")
+	c.Poll = time.Hour
+	c.vault.Address = through(t, h, func(*http.Request) {
+		if counting.Load() {
+			asked.Add(1)
+			waiting.Wait()
+		}
+	})
+	s := openWith(t, c)
+	must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("billing")}}}))(t)
+	harness.Await(t, "nothing has been confirmed for a second", 5*time.Second, func() error {
+		if age := time.Since(s.Current()); age < time.Second {
+			return fmt.Errorf("confirmed %v ago", age)
+		}
+		return nil
+	})
+	counting.Store(true)
+	waiting.Add(readers)
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			waiting.Done()
+			if _, err := s.Caller(t.Context(), "billing"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("%d readers made %d requests", readers, n)
 	}
 }
