@@ -68,7 +68,7 @@ func (e *engine) read(ctx context.Context, secret string) ([]byte, version, erro
 	}
 	m := answer.Data.Metadata
 	if answer.Data.Data == nil || answer.Data.Data.Text == "" {
-		return nil, version{}, fmt.Errorf("secret %s has no text in it", secret)
+		return nil, version{}, errDamaged{fmt.Errorf("secret %s has no text in it", secret)}
 	}
 	return []byte(answer.Data.Data.Text), version{m.Version, m.Created}, nil
 }
