@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"/internal/localkeys":   {""},
 	"/internal/vaultclient": {"", "/internal/breaker"},
 	"/internal/transit":     {"", "/internal/vaultclient"},
+	"/internal/vaultkv":     {"", "/internal/vaultclient"},
 	"/internal/audit":       {""},
 	"/internal/proxy":       {"", "/policy", "/internal/fence", "/internal/inject", "/internal/dial"},
 	"/internal/custody":     {"", "/policy"},
