@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"/internal/audit":     {""},
 	"/internal/proxy":     {"", "/policy", "/internal/fence", "/internal/inject", "/internal/dial"},
 	"/internal/custody":   {"", "/policy"},
+	"/internal/handover":  {""},
 	"/internal/admin":     {"", "/policy", "/internal/custody", "/internal/audit"},
 	"/internal/demo":      {"", "/internal/admin"},
 	"/caddymodule":        {"*"},

@@ -15,6 +15,7 @@ const (
 	ScopeGenerate   Action = "scope.generate-key"
 	ScopeRotate     Action = "scope.rotate-key"
 	ScopeRegenerate Action = "scope.regenerate-key"
+	ScopeMove       Action = "scope.move-key"
 
 	CredentialList      Action = "credential.list"
 	CredentialShow      Action = "credential.show"
@@ -60,7 +61,8 @@ const (
 	UsageShow Action = "usage.show"
 	AuditRead Action = "audit.read"
 
-	StatusShow Action = "status.show"
+	StatusShow    Action = "status.show"
+	MigrationShow Action = "migration.show"
 )
 
 // role is what an action needs of an operator.
@@ -91,6 +93,7 @@ var needs = map[Action]need{
 	ScopeGenerate:   {role: scopeAdmin},
 	ScopeRotate:     {role: scopeAdmin},
 	ScopeRegenerate: {role: scopeAdmin}, // of global: instanceAdmin
+	ScopeMove:       {role: scopeAdmin},
 
 	CredentialList:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
 	CredentialShow:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
@@ -135,7 +138,8 @@ var needs = map[Action]need{
 	UsageShow: {role: instanceAdmin, reads: true}, // of one credential: as CredentialShow
 	AuditRead: {role: scopeAdmin, reads: true},    // scope admins: their scopes' events
 
-	StatusShow: {role: instanceAdmin, reads: true},
+	StatusShow:    {role: instanceAdmin, reads: true},
+	MigrationShow: {role: instanceAdmin, reads: true},
 }
 
 // needOf looks the action up. An unknown one takes more than anybody has.

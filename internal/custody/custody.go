@@ -28,6 +28,10 @@ type Config struct {
 	Ledger  keybearer.Ledger // optional: without it nothing is known of use
 	Logger  *slog.Logger     // optional: for what happens behind long operations; never gets a secret
 
+	// Current, optional, is for a Keyring over two: it tells whether a key is in the one in which new keys are made. Without it there is
+	// nothing to move secrets from.
+	Current func(ctx context.Context, key string) (bool, error)
+
 	// Tail, optional, reads the audit log back: the last n events for which keep is true. Resume looks there for what a crash left
 	// between the log and the mark of delivery, so that it gets no second line.
 	Tail func(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error)
@@ -54,6 +58,7 @@ type Custody struct {
 	ledger  keybearer.Ledger
 	log     *slog.Logger
 	tail    func(context.Context, int, func(*keybearer.Event) bool) ([]keybearer.Event, error)
+	current func(context.Context, string) (bool, error)
 
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
@@ -73,7 +78,7 @@ func New(cfg Config) (*Custody, error) {
 		return nil, keybearer.NewError(keybearer.Internal, "custody needs a store, a keyring and an audit log")
 	}
 	c := &Custody{
-		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail,
+		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
 	}
 	if c.log == nil {
@@ -95,6 +100,9 @@ func New(cfg Config) (*Custody, error) {
 		c.wait = DefaultWait
 	}
 	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 30*time.Second, 200
+	if _, ok := c.store.(keybearer.Follower); ok {
+		c.works.learn = learnTime
+	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
 }
