@@ -109,6 +109,7 @@ func (a *App) coreKey() string {
 
 const (
 	sweepEvery  = time.Minute      // how often what is past its time is let go
+	tendEvery   = 10 * time.Second // how often to look whether another server left something undone
 	callersIdle = 10 * time.Minute // how long a caller is remembered that calls no more
 )
 
@@ -195,6 +196,11 @@ func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err
 	c.every(sweepEvery, func(ctx context.Context) {
 		if err := c.custody.Sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			logs.logger().Warn("sweep failed, and will be tried again", "error", err)
+		}
+	})
+	c.every(tendEvery, func(ctx context.Context) {
+		if err := c.custody.Tend(ctx); err != nil && ctx.Err() == nil {
+			logs.logger().Warn("what other servers left was not looked at, and will be", "error", err)
 		}
 	})
 	return nil

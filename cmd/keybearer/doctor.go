@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -144,9 +145,12 @@ func (d *doctor) parts(ctx context.Context, client *admin.Client) {
 		return
 	}
 	for _, p := range status.Parts {
-		if p.Code == "" {
-			d.ok(p.Part, "works")
-		} else {
+		switch {
+		case p.Code == "":
+			d.ok(p.Part, "%s", cmp.Or(p.Detail, "works"))
+		case p.Warn:
+			d.warn(p.Part, p.Hint, "%s", p.Detail)
+		default:
 			d.fail(p.Part, &keybearer.Error{Code: p.Code, Detail: p.Detail, Hint: p.Hint})
 		}
 	}

@@ -16,8 +16,9 @@ type Status struct {
 
 // Part is the state of one part. Code is empty when it works.
 type Part struct {
-	Part   string         `json:"part"` // store, audit, keyring, or "key of scope <name>"
+	Part   string         `json:"part"` // store, audit, keyring, "key of scope <name>", or "store: <what was looked at in it>"
 	Code   keybearer.Code `json:"code,omitempty"`
+	Warn   bool           `json:"warn,omitempty"` // it is a risk, and keeps nothing from working
 	Detail string         `json:"detail,omitempty"`
 	Hint   string         `json:"hint,omitempty"`
 }
@@ -32,7 +33,7 @@ func status(x *exchange) (*reply, error) {
 	}
 	out := Status{Subject: x.ask.Actor.Subject, Roles: x.ask.Actor.Roles}
 	for _, p := range parts {
-		part := Part{Part: p.Name}
+		part := Part{Part: p.Name, Detail: p.Detail, Warn: p.Warn}
 		if p.Err != nil {
 			part.Code, part.Detail, part.Hint = p.Err.Code, p.Err.Message(), p.Err.Advice()
 		}

@@ -63,9 +63,12 @@ type Custody struct {
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
 
+	openOnly bool // the keyring has no right to seal: long operations are left to other servers
+
 	locks  locks
 	outbox sync.Mutex // one drain at a time
 	works  works
+	looks  looks
 	sweeps sweeps
 
 	ctx  context.Context // ends with Close
@@ -80,6 +83,9 @@ func New(cfg Config) (*Custody, error) {
 	c := &Custody{
 		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
+	}
+	if k, ok := cfg.Keyring.(keybearer.OpenOnly); ok {
+		c.openOnly = k.OpenOnly()
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

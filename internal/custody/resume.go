@@ -15,7 +15,7 @@ func (c *Custody) Resume(ctx context.Context) error {
 	if err == nil {
 		err = c.makeGlobal(ctx)
 	}
-	return errors.Join(err, c.resumeWork(ctx))
+	return errors.Join(err, c.eachJournal(ctx, func(s *keybearer.Scope) { c.kick(s.ID) }))
 }
 
 func (c *Custody) makeGlobal(ctx context.Context) error {
@@ -29,25 +29,6 @@ func (c *Custody) makeGlobal(ctx context.Context) error {
 		return nil // another server was first
 	}
 	return err
-}
-
-// resumeWork kicks every scope whose journal is not empty.
-func (c *Custody) resumeWork(ctx context.Context) error {
-	q := keybearer.Query{Deleted: true, Limit: 1000}
-	for {
-		page, err := c.store.Scopes(ctx, q)
-		if err != nil {
-			return keybearer.AsError(err)
-		}
-		for _, s := range page.Items {
-			if s.Work != nil || len(s.DoomedKeys) > 0 {
-				c.kick(s.ID)
-			}
-		}
-		if q.Cursor = page.Next; q.Cursor == "" {
-			return nil
-		}
-	}
 }
 
 // Settled waits until no long operation is under way in this process, or ctx is done, and then returns its error.

@@ -7,16 +7,20 @@ import (
 	"github.com/keybearer/keybearer"
 )
 
-// Part is one of the parts that everything rests on.
+// Part is one of the parts that everything rests on, or one thing that was looked at in it.
 type Part struct {
-	Name string           // "store", "keyring", "audit", or "key of scope <name>"
-	Err  *keybearer.Error // nil: it works
+	Name   string           // "store", "keyring", "audit", "key of scope <name>", or "store: <check>"
+	Detail string           // what was found, if there is more to say than that it works
+	Err    *keybearer.Error // nil: it works
+	Warn   bool             // Err is a risk, and keeps nothing from working
 }
 
 // How long one part may take to answer, and how many scopes are looked at.
 const (
 	probeTime   = 3 * time.Second
 	probeScopes = 1000
+
+	diagnoseTime = 20 * time.Second
 )
 
 // Status asks each part whether it works: the store for its last commit, the audit log whether it can be written, the keyring for the key
@@ -32,7 +36,7 @@ func (c *Custody) Status(ctx context.Context, ask Ask) ([]Part, error) {
 	}
 	var scopes keybearer.Page[*keybearer.Scope]
 	parts := []Part{
-		{"store", within(func(ctx context.Context) error {
+		{Name: "store", Err: within(func(ctx context.Context) error {
 			if _, err := c.store.Sequence(ctx); err != nil {
 				return err
 			}
@@ -40,26 +44,52 @@ func (c *Custody) Status(ctx context.Context, ask Ask) ([]Part, error) {
 			scopes, err = c.store.Scopes(ctx, keybearer.Query{Limit: probeScopes})
 			return err
 		})},
-		{"audit", keybearer.AsError(c.auditor.Ready())},
-		{"keyring", within(func(ctx context.Context) error {
-			if _, err := c.keyring.KeyVersion(ctx, "keybearer-probe"); keybearer.CodeOf(err) != keybearer.NotFound {
-				return err
-			}
-			return nil
-		})},
+		{Name: "audit", Err: keybearer.AsError(c.auditor.Ready())},
+		{Name: "keyring"},
 	}
-	if parts[2].Err != nil {
-		return parts, nil
+	if c.openOnly {
+		parts[2].Detail = "opens secrets; another server seals them and manages the keys"
+		return append(parts, c.diagnose(ctx)...), nil
 	}
-	for _, s := range scopes.Items {
+	parts[2].Err = within(func(ctx context.Context) error {
+		if _, err := c.keyring.KeyVersion(ctx, "keybearer-probe"); keybearer.CodeOf(err) != keybearer.NotFound {
+			return err
+		}
+		return nil
+	})
+	if parts[2].Err == nil {
+		parts = append(parts, c.missingKeys(scopes.Items, within)...)
+	}
+	return append(parts, c.diagnose(ctx)...), nil
+}
+
+// missingKeys returns a part for every scope whose key the keyring does not have.
+func (c *Custody) missingKeys(scopes []*keybearer.Scope, within func(func(context.Context) error) *keybearer.Error) (parts []Part) {
+	for _, s := range scopes {
 		if s.Key == nil {
 			continue
 		}
 		err := within(func(ctx context.Context) error { _, err := c.keyring.KeyVersion(ctx, s.Key.Name); return err })
 		if err != nil {
-			parts = append(parts, Part{"key of scope " + s.Name, keybearer.NewError(keybearer.KeyringUnavailable, "the keyring does not have the scope's key").
+			parts = append(parts, Part{Name: "key of scope " + s.Name, Err: keybearer.NewError(keybearer.KeyringUnavailable, "the keyring does not have the scope's key").
 				WithHint("restore the keyring that belongs to this store, or regenerate the scope's key").Wrap(err)})
 		}
 	}
-	return parts, nil
+	return parts
+}
+
+// diagnose asks the parts that can to look at themselves.
+func (c *Custody) diagnose(ctx context.Context) (parts []Part) {
+	ctx, cancel := context.WithTimeout(ctx, diagnoseTime)
+	defer cancel()
+	look := func(name string, part any) {
+		if d, ok := part.(keybearer.Diagnoser); ok {
+			for _, f := range d.Diagnose(ctx) {
+				parts = append(parts, Part{Name: name + ": " + f.Check, Detail: f.Detail, Err: f.Err, Warn: f.Warn})
+			}
+		}
+	}
+	look("store", c.store)
+	look("keyring", c.keyring)
+	return parts
 }

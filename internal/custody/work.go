@@ -39,9 +39,16 @@ func (w *works) waiting(scopeID string) (keybearer.Code, []string) {
 	return "", nil
 }
 
+func (w *works) has(scopeID string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.running[scopeID] != nil
+}
+
 func (w *works) wait() { w.group.Wait() }
 
-// kick has the scope's journal carried out in the background. The channel is closed when there is nothing left to do, or at Close.
+// kick has the scope's journal carried out in the background. The channel is closed when there is nothing left to do, or at Close; at once
+// where the keyring only opens: a server that may do more takes the journal over.
 func (c *Custody) kick(scopeID string) <-chan struct{} {
 	w := &c.works
 	w.mu.Lock()
@@ -55,7 +62,7 @@ func (c *Custody) kick(scopeID string) <-chan struct{} {
 		return r.done
 	}
 	r := &work{done: make(chan struct{}), wake: make(chan struct{}, 1)}
-	if c.ctx.Err() != nil {
+	if c.ctx.Err() != nil || c.openOnly {
 		close(r.done)
 		return r.done
 	}

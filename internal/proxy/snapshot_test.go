@@ -417,3 +417,60 @@ func TestASecretIsLetGoOfWithItsRecord(t *testing.T) {
 		t.Error("what nobody used for an hour is still held")
 	}
 }
+
+// While an opened secret serves, nobody waits for a keyring that is known to be away; only who finds out waits.
+func TestASlowKeyringHoldsNobodyUpWhoseSecretIsOpen(t *testing.T) {
+	k := &gatedKeyring{}
+	l := newLab(t, gated(k), func(_ *lab, c *Config) { c.SecretTTL, c.KeyringMaxStale = 5*time.Minute, 15*time.Minute })
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	ask := func() {
+		t.Helper()
+		if status, body := l.get(addr, "docs/crm"); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	ask()
+	k.set(func() error { return errors.New("connection refused") })
+	l.clock.advance(6 * time.Minute)
+	ask() // finds out
+	stalled := make(chan struct{})
+	k.set(func() error { <-stalled; return errors.New("timeout") })
+	for range 8 { // a try a second
+		l.clock.advance(time.Second)
+		ask() // if it waited, it would do so for ever
+	}
+	k.set(nil)
+	close(stalled)
+}
+
+func TestASecretInUseIsOpenedAnewBeforeItsTimeIsOver(t *testing.T) {
+	k := &gatedKeyring{}
+	l := newLab(t, gated(k), func(_ *lab, c *Config) { c.SecretTTL, c.StoreMaxStale = 5*time.Minute, time.Hour })
+	l.credential("crm", l.bearer(), "s3cret-token")
+	addr := l.serve(Route{})
+	ask := func() {
+		t.Helper()
+		if status, body := l.get(addr, "docs/crm"); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	ask()
+	l.clock.advance(3*time.Minute + 59*time.Second)
+	ask()
+	if n := k.opens.Load(); n != 1 {
+		t.Fatalf("opened %d times before it was time", n)
+	}
+	opening, release := make(chan struct{}), make(chan struct{})
+	k.set(func() error { close(opening); <-release; k.set(nil); return nil })
+	l.clock.advance(time.Second)
+	ask() // does not wait for it
+	<-opening
+	ask()
+	close(release)
+	l.clock.advance(59 * time.Second) // not yet over, and it was opened anew meanwhile
+	ask()
+	if n := k.opens.Load(); n != 2 {
+		t.Fatalf("opened %d times, want twice", n)
+	}
+}

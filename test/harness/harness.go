@@ -1,6 +1,6 @@
 // Package harness starts the real parts that Keybearer is tested and measured with, on loopback and in temporary
-// directories: Keybearer's own binary, nginx, HAProxy, recording destinations, a certificate authority and a DNS
-// server. It knows no test and makes no judgement.
+// directories: Keybearer's own binary, nginx, HAProxy, PostgreSQL, recording destinations, a certificate authority, a DNS
+// server, and cables between them that can be cut. It knows no test and makes no judgement.
 //
 // Everything that is started ends with the test that started it, and the tail of its log is printed when that test failed.
 // All of it is safe for concurrent use unless said otherwise.

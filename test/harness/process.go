@@ -26,6 +26,10 @@ type Command struct {
 	Dir   string   // working directory; "" is a temporary one
 	CPU   string   // processors to stay on, as taskset -c takes them; "" is any
 	Files uint64   // limit of open files; 0: as the test has it
+	// User is who the program runs as; nil: as the test does.
+	User *syscall.Credential
+	// StopWith asks the program to end; 0 is SIGTERM.
+	StopWith syscall.Signal
 	// Ready is polled until it returns nil; nil: the process is not waited for.
 	Ready func(context.Context) error
 	// Within bounds the wait; 0 is 30 s.
@@ -39,6 +43,7 @@ type Process struct {
 
 	cmd    *exec.Cmd
 	done   chan struct{}
+	stop   syscall.Signal
 	killed bool // on purpose
 }
 
@@ -78,10 +83,13 @@ func TryStart(tb TB, c Command) (*Process, error) {
 	}
 	defer log.Close()
 
-	p := &Process{Name: c.Name, Log: log.Name(), done: make(chan struct{})}
+	p := &Process{Name: c.Name, Log: log.Name(), done: make(chan struct{}), stop: c.StopWith}
+	if p.stop == 0 {
+		p.stop = syscall.SIGTERM
+	}
 	p.cmd = &exec.Cmd{
 		Path: path, Args: args, Dir: dir, Env: append(basicEnv(), c.Env...), Stdout: log, Stderr: log,
-		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: c.User},
 	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -178,14 +186,14 @@ func (p *Process) Signal(s syscall.Signal) {
 	}
 }
 
-// Stop asks the process to end with SIGTERM and waits. If it is still there after 30 s it is killed and the test fails.
+// Stop asks the process to end and waits. If it is still there after 30 s it is killed and the test fails.
 func (p *Process) Stop(tb TB) {
 	tb.Helper()
-	p.Signal(syscall.SIGTERM)
+	p.Signal(p.stop)
 	select {
 	case <-p.done:
 	case <-time.After(30 * time.Second):
-		tb.Errorf("%s did not end within 30 s of SIGTERM", p.Name)
+		tb.Errorf("%s did not end within 30 s of %v", p.Name, p.stop)
 		p.Signal(syscall.SIGKILL)
 		<-p.done
 	}
@@ -268,6 +276,7 @@ func Run(tb TB, c Command, stdin string) Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(basicEnv(), c.Env...), strings.NewReader(stdin)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.User}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
