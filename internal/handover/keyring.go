@@ -150,6 +150,9 @@ func (k *Keyring) Seal(ctx context.Context, key string, sc keybearer.SealContext
 // Rewrap implements [keybearer.Keyring], in whichever keyring has the key.
 func (k *Keyring) Rewrap(ctx context.Context, key string, items []keybearer.RewrapItem) ([]keybearer.RewrapResult, error) {
 	p, err := k.at(ctx, key)
+	if keybearer.CodeOf(err) == keybearer.NotFound {
+		p, err = k.current, nil // which says so of each item
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type snapshots struct {
 
 const (
 	maxSnapshots   = 1 << 16
+	maxTorn        = 3 // attempts to read a scope and a credential of one moment
 	openTimeout    = 2 * time.Second
 	reopenInterval = time.Second // between attempts while the keyring cannot answer
 	refreshAhead   = 5           // in the last fifth of its time a secret is opened anew, while nobody has to wait for it
@@ -115,9 +116,15 @@ func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (snapshot, *keyb
 }
 
 func (s *snapshots) load(ctx context.Context, ref keybearer.Ref) (v snapshot, ids []string, err error) {
-	v.Scope, err = s.store.Scope(ctx, ref.Scope)
-	if err == nil {
-		v.Credential, err = s.store.Credential(ctx, keybearer.Ref{Scope: v.Scope.ID, Name: ref.Name})
+	for range maxTorn {
+		v.Scope, err = s.store.Scope(ctx, ref.Scope)
+		if err == nil {
+			v.Credential, err = s.store.Credential(ctx, keybearer.Ref{Scope: v.Scope.ID, Name: ref.Name})
+		}
+		if err != nil || len(v.Credential.Current.Sealed) == 0 || v.Scope.KeyOf(v.Credential.Current.Generation) != nil {
+			break
+		}
+		// Sealed with a key that the scope did not have a moment before, while it moves to another keyring: read both again.
 	}
 	switch {
 	case keybearer.CodeOf(err) == keybearer.NotFound:
