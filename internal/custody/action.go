@@ -63,6 +63,7 @@ const (
 
 	StatusShow    Action = "status.show"
 	MigrationShow Action = "migration.show"
+	StoreMove     Action = "store.move"
 )
 
 // role is what an action needs of an operator.
@@ -140,6 +141,7 @@ var needs = map[Action]need{
 
 	StatusShow:    {role: instanceAdmin, reads: true},
 	MigrationShow: {role: instanceAdmin, reads: true},
+	StoreMove:     {role: instanceAdmin},
 }
 
 // needOf looks the action up. An unknown one takes more than anybody has.

@@ -32,6 +32,9 @@ type Config struct {
 	// nothing to move secrets from.
 	Current func(ctx context.Context, key string) (bool, error)
 
+	// Mover, optional, is for a Store over two: it moves the records from the former one.
+	Mover Mover
+
 	// Tail, optional, reads the audit log back: the last n events for which keep is true. Resume looks there for what a crash left
 	// between the log and the mark of delivery, so that it gets no second line.
 	Tail func(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error)
@@ -59,6 +62,7 @@ type Custody struct {
 	log     *slog.Logger
 	tail    func(context.Context, int, func(*keybearer.Event) bool) ([]keybearer.Event, error)
 	current func(context.Context, string) (bool, error)
+	mover   Mover
 
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
@@ -81,7 +85,7 @@ func New(cfg Config) (*Custody, error) {
 		return nil, keybearer.NewError(keybearer.Internal, "custody needs a store, a keyring and an audit log")
 	}
 	c := &Custody{
-		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current,
+		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current, mover: cfg.Mover,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
 	}
 	if k, ok := cfg.Keyring.(keybearer.OpenOnly); ok {

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -75,4 +76,78 @@ func (c *Custody) place(ctx context.Context, s *keybearer.Scope) Place {
 		return Moved
 	}
 	return Waiting
+}
+
+// Phase says how far the records have moved from the former store.
+type Phase string
+
+// The phases. Until done the former store is the one that is read and written.
+const (
+	Ready       Phase = "ready"        // not begun, or interrupted
+	Copying     Phase = "copying"      // records are copied while use and changes go on
+	HandingOver Phase = "handing over" // changes wait while the last ones are copied and all are compared
+	Done        Phase = "done"         // the current store is the one that is read and written
+)
+
+// Mover moves the records from the former store to the current one. It is safe for concurrent use.
+type Mover interface {
+	// Move begins it in the background, or goes on with it. The channel is closed when it has ended, well or not.
+	Move() <-chan struct{}
+	// Progress tells the phase, how many records of how many have been copied, and why it does not get on or did not; nil: it does.
+	Progress() (phase Phase, done, total int, err error)
+}
+
+// StoreMigration is how far the records have moved.
+type StoreMigration struct {
+	Former      bool // there is a former store
+	Phase       Phase
+	Done, Total int
+	Err         *keybearer.Error // why it does not get on; nil: it does
+}
+
+// StoreMigration shows how far the records have moved from the former store. Without one there is nothing to show.
+func (c *Custody) StoreMigration(_ context.Context, ask Ask) (StoreMigration, error) {
+	if _, err := c.authorise(ask, MigrationShow, target{}); err != nil {
+		return StoreMigration{}, err
+	}
+	return c.storeMigration(), nil
+}
+
+func (c *Custody) storeMigration() StoreMigration {
+	if c.mover == nil {
+		return StoreMigration{}
+	}
+	m := StoreMigration{Former: true}
+	var err error
+	if m.Phase, m.Done, m.Total, err = c.mover.Progress(); err != nil {
+		m.Err = keybearer.AsError(err)
+	}
+	return m
+}
+
+// MoveStore has the records move from the former store to the current one, or goes on with that after an interruption. Use never stops, and
+// changes wait for a moment at the end. When it takes long, the answer tells how far it is. It returns [keybearer.Conflict] when there is no former
+// store.
+func (c *Custody) MoveStore(ctx context.Context, ask Ask) (StoreMigration, error) {
+	p, err := c.authorise(ask, StoreMove, target{})
+	if err != nil {
+		return StoreMigration{}, err
+	}
+	if c.mover == nil {
+		return StoreMigration{}, keybearer.NewError(keybearer.Conflict, "there is no former store to move records from").
+			WithHint("in the Caddyfile, name the new store in store and the old one in former_store, and reload")
+	}
+	if c.storeMigration().Phase == Ready {
+		if _, err := p.commit(ctx, []string{"store"}); err != nil {
+			return StoreMigration{}, err
+		}
+	}
+	timer := time.NewTimer(c.wait)
+	defer timer.Stop()
+	select {
+	case <-c.mover.Move():
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return c.storeMigration(), nil
 }

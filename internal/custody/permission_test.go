@@ -254,6 +254,13 @@ var matrix = []struct {
 		_, err := c.KeyMigration(ctx, ask)
 		return err
 	}},
+	{custody.StoreMove, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
+		_, err := c.MoveStore(ctx, ask)
+		if keybearer.CodeOf(err) == keybearer.Conflict {
+			return nil // there is no former store, but it was permitted
+		}
+		return err
+	}},
 	{custody.AuditRead, "ufffff fyyy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
 		_, err := c.AuditFilter(ctx, ask)
 		return err
