@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"/internal/inject":    {""},
 	"/internal/dial":      {"", "/policy"},
 	"/internal/identity":  {"", "/internal/fence"},
-	"/internal/sqlstore":  {""},
+	"/internal/sqlstore":  {"", "/internal/breaker"},
 	"/internal/localkeys": {""},
 	"/internal/audit":     {""},
 	"/internal/proxy":     {"", "/policy", "/internal/fence", "/internal/inject", "/internal/dial"},

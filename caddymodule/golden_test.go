@@ -45,6 +45,8 @@ func TestCaddyfile(t *testing.T) {
 			t.Setenv("STAGE", home)
 			t.Setenv("NAMESERVER", "10.0.0.53:53")
 			t.Setenv("TEST_KEK", "unread")
+			t.Setenv("TEST_DSN", "postgres://keybearer:s3cret@db.example.com/keybearer")
+			t.Setenv("TEST_PASSWORD", "s3cret")
 			before := tree(t, home)
 
 			got := adaptAndValidate(input + "\n")

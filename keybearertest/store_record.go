@@ -47,6 +47,7 @@ func filled() (*keybearer.Scope, *keybearer.Credential, *keybearer.Caller, *keyb
 	scope := newScope("docs")
 	scope.Description = "Papers & <drafts> – «ÄÖ» \u2028 \x01 \\ % _ '\""
 	scope.Key = &keybearer.ScopeKey{Name: "keybearer-x", Generation: 7, Version: 3, Share: []byte{0, 1, 254, 255}, CreatedAt: at(1), RotatedAt: at(2)}
+	scope.Former = &keybearer.ScopeKey{Name: "keybearer-w", Generation: 6, Version: 9, Share: []byte{2, 255}, CreatedAt: at(30), RotatedAt: at(31)}
 	scope.Generation = 7
 	scope.Work = &keybearer.ScopeWork{
 		Kind: keybearer.WorkRotate, Cursor: "crd_x", Done: 3, Total: 9, KeepShells: true, By: keybearer.UserSubject("ann"), StartedAt: at(3),
@@ -153,6 +154,7 @@ func testTimes(t *testing.T, s keybearer.Store) {
 	scope := newScope("docs")
 	scope.CreatedAt = given
 	scope.Key = &keybearer.ScopeKey{Name: "k", CreatedAt: given, RotatedAt: given}
+	scope.Former = scope.Key
 	scope.Work = &keybearer.ScopeWork{Kind: keybearer.WorkRotate, StartedAt: given}
 	c := newCredential(scope, "crm")
 	c.ExpiresAt, c.CreatedAt, c.Current.CreatedAt = given, given, given

@@ -28,9 +28,11 @@ func New(limit int, pause time.Duration, away func(error) bool) *Breaker {
 	return &Breaker{pause: pause, away: away, slots: make(chan struct{}, limit)}
 }
 
-// Do runs call, or returns the error of a call before. Waiting for a slot, it returns ctx's error when ctx ends first.
+// Do runs call, or returns the error of a call before. Waiting for a slot, it returns ctx's error when ctx ends first. A call that fails
+// because ctx has ended says nothing about the backend, unless its error does.
 func (b *Breaker) Do(ctx context.Context, call func(context.Context) error) error {
-	if err := b.enter(); err != nil {
+	probes, err := b.enter()
+	if err != nil {
 		return err
 	}
 	select {
@@ -39,23 +41,37 @@ func (b *Breaker) Do(ctx context.Context, call func(context.Context) error) erro
 		return ctx.Err()
 	}
 	defer func() { <-b.slots }()
-	err := call(ctx)
-	b.leave(err)
+	if !probes {
+		if err := b.absent(); err != nil { // found while this call waited for its slot
+			return err
+		}
+	}
+	err = call(ctx)
+	if err == nil || ctx.Err() == nil || b.away(err) {
+		b.leave(err)
+	}
 	return err
 }
 
-func (b *Breaker) enter() error {
+// enter lets a call through; probes says that it is the one to find out.
+func (b *Breaker) enter() (probes bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil {
-		return nil
+		return false, nil
 	}
 	now := time.Now()
 	if now.Before(b.next) {
-		return b.err
+		return false, b.err
 	}
-	b.next = now.Add(b.pause) // this call is the one to find out
-	return nil
+	b.next = now.Add(b.pause)
+	return true, nil
+}
+
+func (b *Breaker) absent() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
 }
 
 func (b *Breaker) leave(err error) {

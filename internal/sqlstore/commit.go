@@ -62,12 +62,15 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 			}
 		}
 		for i, e := range events {
-			if err := t.exec(`INSERT INTO events (number, event) VALUES (?, ?)`, event-int64(len(events)-i-1), string(e)); err != nil {
+			if err := t.exec(`INSERT INTO events (number, node, event) VALUES (?, ?, ?)`, event-int64(len(events)-i-1), s.node, string(e)); err != nil {
 				return err
 			}
 		}
-		t.changes = changes
-		return s.prune(t, first, change)
+		t.changes, t.last = changes, change
+		if err := s.prune(t, first, change); err != nil {
+			return err
+		}
+		return s.engine.announce(t)
 	})
 	if err != nil {
 		return 0, err

@@ -6,15 +6,15 @@ import "database/sql"
 func (s *Store) KeepChanges(n int64) { s.keep = n }
 
 // Writer returns the connection that writes.
-func (s *Store) Writer() *sql.DB { return s.writes }
+func (s *Store) Writer() *sql.DB { return s.engine.(*sqliteEngine).writes }
 
 // Reader returns the connections that read.
-func (s *Store) Reader() *sql.DB { return s.reads.db }
+func (s *Store) Reader() *sql.DB { return s.engine.(*sqliteEngine).reads }
 
 // Statements returns the texts of the queries that were prepared for reading.
 func (s *Store) Statements() []string {
 	var texts []string
-	for text := range s.reads.stmts {
+	for text := range s.reads.(*reader).stmts {
 		texts = append(texts, text)
 	}
 	return texts

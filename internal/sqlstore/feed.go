@@ -8,11 +8,11 @@ import (
 	"github.com/keybearer/keybearer"
 )
 
-// Events returns up to limit events that are not marked as delivered, in order of commit.
+// Events returns up to limit events of this node that are not marked as delivered, in order of commit.
 func (s *Store) Events(ctx context.Context, limit int) ([]keybearer.PendingEvent, error) {
 	const op = "read the outbox"
 	var events []keybearer.PendingEvent
-	err := s.reads.each(ctx, `SELECT number, event FROM events ORDER BY number LIMIT ?`, []any{max(limit, 0)}, func(rows *sql.Rows) error {
+	err := s.reads.each(ctx, `SELECT number, event FROM events WHERE node = ? ORDER BY number LIMIT ?`, []any{s.node, max(limit, 0)}, func(rows *sql.Rows) error {
 		var number int64
 		var text []byte
 		if err := rows.Scan(&number, &text); err != nil {

@@ -1,8 +1,11 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -57,15 +60,17 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 		}
 	}
 	return s.write(ctx, "record uses", func(t *transaction) error {
-		for id, sum := range summaries {
-			if err := sum.put(t, id); err != nil {
+		// In the order of their keys, so that two nodes that record at the same time do not wait for each other.
+		for _, id := range slices.Sorted(maps.Keys(summaries)) {
+			if err := summaries[id].put(t, id); err != nil {
 				return err
 			}
 		}
 		if err := putHours(t, hours); err != nil {
 			return err
 		}
-		return t.exec(`UPDATE instance SET checkpoint_file = ?, checkpoint_offset = ?`, checkpoint.File, checkpoint.Offset)
+		return t.exec(`INSERT INTO checkpoints (node, file, position) VALUES (?, ?, ?)
+			ON CONFLICT (node) DO UPDATE SET file = excluded.file, position = excluded.position`, s.node, checkpoint.File, checkpoint.Offset)
 	})
 }
 
@@ -119,7 +124,8 @@ func (sum *summary) put(t *transaction, id string) error {
 	if err != nil {
 		return err
 	}
-	for name, c := range sum.callers {
+	for _, name := range slices.Sorted(maps.Keys(sum.callers)) {
+		c := sum.callers[name]
 		at := micros(c.last.At)
 		err := t.exec(`INSERT INTO usage_callers (credential_id, caller, uses, last_at, last_host) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (credential_id, caller) DO UPDATE SET uses = usage_callers.uses + excluded.uses`,
@@ -137,7 +143,11 @@ func (sum *summary) put(t *transaction, id string) error {
 }
 
 func putHours(t *transaction, hours map[hourKey]*hourCount) error {
-	for k, h := range hours {
+	keys := slices.SortedFunc(maps.Keys(hours), func(a, b hourKey) int {
+		return cmp.Or(cmp.Compare(a.credential, b.credential), cmp.Compare(a.hour, b.hour))
+	})
+	for _, k := range keys {
+		h := hours[k]
 		var uses, refused int
 		err := t.row(`INSERT INTO usage_hours (credential_id, hour, uses, refused, failed) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (credential_id, hour) DO UPDATE SET uses = usage_hours.uses + excluded.uses,
@@ -159,10 +169,11 @@ func putHours(t *transaction, hours map[hourKey]*hourCount) error {
 	return nil
 }
 
-// Checkpoint returns the position up to which uses were recorded.
+// Checkpoint returns the position up to which uses of this node were recorded.
 func (s *Store) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
 	var c keybearer.Checkpoint
-	if err := s.reads.row(ctx, `SELECT checkpoint_file, checkpoint_offset FROM instance`, nil, &c.File, &c.Offset); err != nil {
+	err := s.reads.row(ctx, `SELECT file, position FROM checkpoints WHERE node = ?`, []any{s.node}, &c.File, &c.Offset)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return keybearer.Checkpoint{}, s.engine.fail("read the checkpoint", err)
 	}
 	return c, nil

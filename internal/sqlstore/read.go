@@ -5,12 +5,18 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keybearer/keybearer"
 )
 
 // get returns the one record that a condition selects, or a [keybearer.NotFound] error.
 func get[T any](ctx context.Context, s *Store, t table[T], condition string, args ...any) (*T, error) {
+	for _, a := range args {
+		if text, ok := a.(string); ok && (!utf8.ValidString(text) || strings.ContainsRune(text, 0)) {
+			return nil, keybearer.NewError(keybearer.NotFound, "there is no such "+string(t.kind)) // not a text for every database
+		}
+	}
 	var record []byte
 	var revision int64
 	err := s.reads.row(ctx, `SELECT r.record, r.revision FROM `+t.name+` r `+condition, args, &record, &revision)

@@ -97,8 +97,10 @@ func rowOf(w *keybearer.Write) (r *row, err error) {
 
 func scopeRow(c *keybearer.Scope) (*row, error) {
 	trim(&c.CreatedAt, &c.UpdatedAt, &c.DeletedAt)
-	if c.Key != nil {
-		trim(&c.Key.CreatedAt, &c.Key.RotatedAt)
+	for _, k := range []*keybearer.ScopeKey{c.Key, c.Former} {
+		if k != nil {
+			trim(&k.CreatedAt, &k.RotatedAt)
+		}
 	}
 	if c.Work != nil {
 		trim(&c.Work.StartedAt)

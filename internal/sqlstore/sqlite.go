@@ -23,10 +23,10 @@ const (
 	applicationID = 0x4b657962
 )
 
-// migrations brings a database from version n-1 to n with the n-th file, in order of name.
+// sqliteSchema brings a database from version n-1 to n with the n-th file, in order of name.
 //
-//go:embed schema/*.sql
-var migrations embed.FS
+//go:embed schema/sqlite/*.sql
+var sqliteSchema embed.FS
 
 // OpenSQLite opens the database in the file path and makes it when it is not there, its directory included. The context
 // bounds the opening only. The Store is the caller's, to be closed.
@@ -57,7 +57,7 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 		_ = e.close()
 		return nil, err
 	}
-	return newStore(e, e.reads, e.writes, &e.gate), nil
+	return newStore(e, &reader{db: e.reads, gate: &e.gate, stmts: make(map[string]*sql.Stmt)}, ""), nil
 }
 
 // sqliteEngine is the engine of one SQLite file.
@@ -117,7 +117,7 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 		return keybearer.NewError(keybearer.StoreUnavailable, "the file system of "+e.path+" does not allow SQLite's write-ahead log").
 			WithHint("put the store on a local disk")
 	}
-	files, err := migrations.ReadDir("schema")
+	files, err := sqliteSchema.ReadDir("schema/sqlite")
 	if err != nil {
 		return e.explain(op, e.path, err)
 	}
@@ -126,7 +126,7 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 			WithHint("install that version again, or restore the backup that was made before the upgrade")
 	}
 	for version < len(files) {
-		text, err := migrations.ReadFile("schema/" + files[version].Name())
+		text, err := sqliteSchema.ReadFile("schema/sqlite/" + files[version].Name())
 		if err != nil {
 			return e.explain(op, e.path, err)
 		}
@@ -158,6 +158,18 @@ func (e *sqliteEngine) migrate(ctx context.Context, text string, version int) er
 	}
 	return tx.Commit()
 }
+
+func (e *sqliteEngine) begin(ctx context.Context) (*transaction, func(), error) {
+	tx, err := e.writes.BeginTx(ctx, nil)
+	return &transaction{ctx: ctx, tx: tx, stmts: make(map[string]*sql.Stmt)}, func() {}, err
+}
+
+func (e *sqliteEngine) repeat(error) bool { return false }
+
+// announce does nothing: nobody else has this file.
+func (e *sqliteEngine) announce(*transaction) error { return nil }
+
+func (e *sqliteEngine) tell(_ context.Context, w *watchers, t *transaction) { w.tell(t.changes) }
 
 func (e *sqliteEngine) contains(column string) string { return "instr(" + column + ", ?) > 0" }
 

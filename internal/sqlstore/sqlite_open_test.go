@@ -181,7 +181,7 @@ func TestOpenRefusesWhatIsNoStore(t *testing.T) {
 		closed(t, path)
 		sqlite(t, path, "PRAGMA user_version = 9999")
 		refused(t, path, "newer version", path, "install that version")
-		sqlite(t, path, "PRAGMA user_version = 1")
+		sqlite(t, path, "PRAGMA user_version = 2")
 		closedAgain(t, path)
 	})
 	t.Run("empty beside its log", func(t *testing.T) {

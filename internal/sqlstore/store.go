@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"sync"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -14,11 +13,11 @@ var (
 	_ keybearer.Ledger = (*Store)(nil)
 )
 
-// Store keeps records and the usage ledger in a database. It is safe for concurrent use. Make one with [OpenSQLite].
+// Store keeps records and the usage ledger in a database. It is safe for concurrent use. Make one with [OpenSQLite] or [OpenPostgres].
 type Store struct {
 	engine engine
-	reads  reader
-	writes *sql.DB
+	reads  queries
+	node   string        // name of this process among those that share the database
 	turn   chan struct{} // holds one token; whoever writes has taken it, until the last watcher has returned
 	watch  watchers
 	keep   int64 // how many changes stay in the feed
@@ -30,6 +29,14 @@ type Store struct {
 
 // engine is what differs between databases.
 type engine interface {
+	// begin starts a transaction, which the end of ctx does not cut short. end is called when it has ended.
+	begin(ctx context.Context) (t *transaction, end func(), err error)
+	// repeat reports whether a transaction that failed with err has had no effect, and may succeed when it is run again.
+	repeat(err error) bool
+	// announce is called at the end of a transaction that makes changes, tell when it has committed: it tells the watchers of
+	// them, and of what others committed before.
+	announce(t *transaction) error
+	tell(ctx context.Context, w *watchers, t *transaction)
 	// fail turns an error of the database into a [keybearer.Error].
 	fail(op string, err error) error
 	// duplicate reports whether err is the breach of a unique index, and dangling whether of a reference.
@@ -45,18 +52,20 @@ type engine interface {
 	close() error
 }
 
+// queries reads. The marks of parameters are "?" in every text.
+type queries interface {
+	// row scans the first row of a query. It returns [sql.ErrNoRows] when there is none.
+	row(ctx context.Context, text string, args []any, dest ...any) error
+	// each calls scan for every row of a query. scan must not query.
+	each(ctx context.Context, text string, args []any, scan func(*sql.Rows) error) error
+}
+
 // keepChanges is how many changes a follower of the feed may be behind.
 const keepChanges = 100_000
 
-// newStore makes a store on two pools, the second of one connection. gate is held by every query on the first.
-func newStore(e engine, reads, writes *sql.DB, gate *sync.RWMutex) *Store {
-	s := &Store{
-		engine: e,
-		reads:  reader{db: reads, gate: gate, stmts: make(map[string]*sql.Stmt)},
-		writes: writes,
-		turn:   make(chan struct{}, 1),
-		keep:   keepChanges,
-	}
+// newStore makes a store of which this process is the node.
+func newStore(e engine, reads queries, node string) *Store {
+	s := &Store{engine: e, reads: reads, node: node, turn: make(chan struct{}, 1), keep: keepChanges}
 	s.turn <- struct{}{}
 	return s
 }
@@ -93,76 +102,22 @@ func (s *Store) settle(ctx context.Context, replaced bool) {
 	})
 }
 
-// reader runs queries on a pool of connections and prepares each statement once for each of them.
-type reader struct {
-	db    *sql.DB
-	gate  *sync.RWMutex
-	mu    sync.RWMutex // of stmts
-	stmts map[string]*sql.Stmt
-}
-
-func (r *reader) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
-	r.mu.RLock()
-	st := r.stmts[text]
-	r.mu.RUnlock()
-	if st != nil {
-		return st, nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if st = r.stmts[text]; st != nil {
-		return st, nil
-	}
-	st, err := r.db.PrepareContext(ctx, text)
-	if err == nil {
-		r.stmts[text] = st
-	}
-	return st, err
-}
-
-// row scans the first row of a query. It returns [sql.ErrNoRows] when there is none.
-func (r *reader) row(ctx context.Context, text string, args []any, dest ...any) error {
-	r.gate.RLock()
-	defer r.gate.RUnlock()
-	st, err := r.stmt(ctx, text)
-	if err != nil {
-		return err
-	}
-	return st.QueryRowContext(ctx, args...).Scan(dest...)
-}
-
-// each calls scan for every row of a query. scan must not query.
-func (r *reader) each(ctx context.Context, text string, args []any, scan func(*sql.Rows) error) error {
-	r.gate.RLock()
-	defer r.gate.RUnlock()
-	st, err := r.stmt(ctx, text)
-	if err != nil {
-		return err
-	}
-	rows, err := st.QueryContext(ctx, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// transaction runs statements inside one transaction and prepares each once.
+// transaction runs statements inside one transaction.
 type transaction struct {
 	ctx      context.Context
 	tx       *sql.Tx
-	stmts    map[string]*sql.Stmt
-	changes  []keybearer.Change // to be told when it has committed
-	replaces bool               // ciphertext or key shares are overwritten or deleted for good
+	bind     func(string) string  // the form in which the database takes a text; nil: as it is, prepared once
+	stmts    map[string]*sql.Stmt // those that are prepared
+	changes  []keybearer.Change   // to be told when it has committed
+	last     int64                // number of the last of them
+	replaces bool                 // ciphertext or key shares are overwritten or deleted for good
 }
 
-// write waits for its turn and runs fn in a transaction, all or nothing. Once begun it is not cut short by ctx.
-// Watchers are told before the next turn.
+// attempts is how often a transaction is run at most, when others stand in its way.
+const attempts = 5
+
+// write waits for its turn and runs fn in a transaction, all or nothing. Once begun it is not cut short by ctx. fn may be run more
+// than once. Watchers are told before the next turn.
 func (s *Store) write(ctx context.Context, op string, fn func(*transaction) error) error {
 	select {
 	case <-ctx.Done():
@@ -172,23 +127,34 @@ func (s *Store) write(ctx context.Context, op string, fn func(*transaction) erro
 	defer func() { s.turn <- struct{}{} }()
 
 	ctx = context.WithoutCancel(ctx)
-	tx, err := s.writes.BeginTx(ctx, nil)
+	var t *transaction
+	var err error
+	for range attempts {
+		if t, err = s.attempt(ctx, fn); err == nil || !s.engine.repeat(err) {
+			break
+		}
+	}
 	if err != nil {
 		return s.engine.fail(op, err)
 	}
-	t := &transaction{ctx: ctx, tx: tx, stmts: make(map[string]*sql.Stmt)}
-	if err = fn(t); err != nil {
-		_ = tx.Rollback() // the database rolls back by itself what it cannot be told to
-		return s.engine.fail(op, err)
-	}
-	if err = tx.Commit(); err != nil {
-		return s.engine.fail(op, err)
-	}
 	if len(t.changes) > 0 {
-		s.watch.tell(t.changes)
+		s.engine.tell(ctx, &s.watch, t)
 	}
 	s.settle(ctx, t.replaces)
 	return nil
+}
+
+func (s *Store) attempt(ctx context.Context, fn func(*transaction) error) (*transaction, error) {
+	t, end, err := s.engine.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if err = fn(t); err != nil {
+		_ = t.tx.Rollback() // the database rolls back by itself what it cannot be told to
+		return nil, err
+	}
+	return t, t.tx.Commit()
 }
 
 func (t *transaction) stmt(text string) (*sql.Stmt, error) {
@@ -203,6 +169,10 @@ func (t *transaction) stmt(text string) (*sql.Stmt, error) {
 }
 
 func (t *transaction) exec(text string, args ...any) error {
+	if t.bind != nil {
+		_, err := t.tx.ExecContext(t.ctx, t.bind(text), args...)
+		return err
+	}
 	st, err := t.stmt(text)
 	if err != nil {
 		return err
@@ -212,6 +182,9 @@ func (t *transaction) exec(text string, args ...any) error {
 }
 
 func (t *transaction) row(text string, args []any, dest ...any) error {
+	if t.bind != nil {
+		return t.tx.QueryRowContext(t.ctx, t.bind(text), args...).Scan(dest...)
+	}
 	st, err := t.stmt(text)
 	if err != nil {
 		return err
