@@ -144,7 +144,15 @@ func testDestroy(t *testing.T, k keybearer.Keyring) {
 		_, err = k.Seal(t.Context(), key, contextOf(1), []byte("secret"))
 		wantCode(t, "Seal", err, keybearer.NotFound)
 		wantRewrapRefused(t, k, key, keybearer.RewrapItem{Context: contextOf(1), Sealed: first}, keybearer.RewrapItem{Context: contextOf(2), Sealed: second})
-		wantCode(t, "CreateKey of a destroyed name", k.CreateKey(t.Context(), key), keybearer.AlreadyExists)
+		if err := k.CreateKey(t.Context(), key); err != nil {
+			wantCode(t, "CreateKey of a destroyed name", err, keybearer.AlreadyExists)
+		} else { // then it is another key
+			wantVersion(t, k, key, 1)
+			rotateKey(t, k, key, 2)
+			stays(t, "version 1 of a destroyed key, with a new one of its name", k, key, contextOf(1), first)
+			stays(t, "version 2 of a destroyed key, with a new one of its name", k, key, contextOf(2), second)
+			opens(t, k, key, contextOf(1), seal(t, k, key, contextOf(1), "new"), "new")
+		}
 		if err := k.DestroyKey(t.Context(), key); err != nil {
 			t.Errorf("destroying it again: %v", err)
 		}

@@ -1,0 +1,268 @@
+package vaultclient
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+// recovers waits until reading works again.
+func recovers(t *testing.T, c *Client) {
+	t.Helper()
+	harness.Await(t, "the client recovers", 5*time.Second, func() error { return read(t.Context(), c) })
+}
+
+// Whatever keeps Vault from answering is told from an answer, and the same client serves when Vault is back, with its old token
+// where that still lives.
+func TestOutages(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{Persistent: true}, nil)
+	c := newClient(t, w.config())
+	reads(t, c)
+	first := c.current
+
+	for _, outage := range []struct {
+		name       string
+		begin, end func()
+		status     int
+		says       string
+	}{
+		{"sealed", func() { w.Seal(t) }, func() { w.Unseal(t) }, 503, "sealed"},
+		{"down", func() { w.Stop(t) }, func() { w.Start(t) }, 0, "does not answer"},
+		{"killed and sealed", func() { w.Kill(); w.StartSealed(t) }, func() { w.Unseal(t) }, 503, "sealed"},
+	} {
+		t.Run(outage.name, func(t *testing.T) {
+			outage.begin()
+			err := read(t.Context(), c)
+			if !Away(err) || Status(err) != outage.status {
+				t.Errorf("got %v, want status %d and nobody there", err, outage.status)
+			}
+			if e := Describe(keybearer.KeyringUnavailable, "", err); !strings.Contains(e.Detail, outage.says) || e.Hint == "" {
+				t.Errorf("described as %q, hint %q; want %q in it", e.Detail, e.Hint, outage.says)
+			}
+			if c.Away().IsZero() {
+				t.Error("the client does not say that nobody answers")
+			}
+			began := time.Now()
+			for range 1000 { // the breaker answers, and lets one through in each second
+				if err := read(t.Context(), c); !Away(err) {
+					t.Fatal(err)
+				}
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("a thousand calls took %v while nobody answers", took)
+			}
+			outage.end()
+			recovers(t, c)
+			if !c.Away().IsZero() {
+				t.Error("the client says that nobody answers")
+			}
+		})
+	}
+	if c.current != first {
+		t.Error("it has logged in again, though the token outlived it all")
+	}
+}
+
+// A Vault that is not there at the start is no reason not to start.
+func TestStartsWithoutVault(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{Persistent: true}, nil)
+	w.Stop(t)
+	c := newClient(t, w.config())
+	if err := read(t.Context(), c); !Away(err) {
+		t.Errorf("with no Vault: %v", err)
+	}
+	w.Start(t)
+	recovers(t, c)
+}
+
+// One that takes the connection and says nothing costs a call its timeout, and the ones after it nothing.
+func TestSilentServer(t *testing.T) {
+	silent := harness.StartServer(t, harness.ServerOptions{Handler: hang})
+	role := harness.WriteFile(t, t.TempDir()+"/id", []byte("x"))
+	c := newClient(t, Config{Address: "http://" + silent.Addr.String(), Timeout: 200 * time.Millisecond, Auth: &AppRole{RoleID: "r", SecretIDFile: role}})
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range 500 {
+		wg.Go(func() {
+			if err := read(t.Context(), c); !Away(err) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("500 calls took %v", took)
+	}
+	if n := len(silent.All()); n > 20 {
+		t.Errorf("%d requests were sent to a server that does not answer", n)
+	}
+}
+
+// What a caller gives up says nothing about Vault: the others' calls go through.
+func TestCallerGoesAway(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, nil)
+	c := newClient(t, w.config())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := read(ctx, c); !errors.Is(err, context.Canceled) || !Away(err) {
+		t.Errorf("a cancelled call: %v", err)
+	}
+	if !c.Away().IsZero() {
+		t.Error("the breaker counts the caller's own going")
+	}
+	reads(t, c)
+}
+
+// Status codes of a proxy or a Vault that is not the active one mean that nobody answered; the client follows no redirect.
+func TestForeignAnswers(t *testing.T) {
+	for status, away := range map[int]bool{
+		301: true, 307: true, 429: true, 472: true, 473: true, 500: true, 502: true, 503: true, 504: true, 400: false, 403: false, 404: false, 405: false,
+	} {
+		s := harness.StartServer(t, harness.ServerOptions{Handler: answer(status)})
+		c := newClient(t, Config{Address: "http://" + s.Addr.String(), Auth: &TokenFile{Path: harness.WriteFile(t, t.TempDir()+"/token", []byte("hvs.x"))}})
+		err := read(t.Context(), c)
+		if Status(err) != status || Away(err) != away {
+			t.Errorf("%d: %v, away %v", status, err, Away(err))
+		}
+		if n := len(s.All()); n != 1 {
+			t.Errorf("%d: %d requests, want 1", status, n)
+		}
+	}
+}
+
+// A token that was revoked costs the caller nothing: the client logs in again, once, however many find out.
+func TestRevokedToken(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, nil)
+	c := newClient(t, w.config())
+	reads(t, c)
+	first := c.current
+	c.current.since = time.Now().Add(-time.Minute) // no login of this moment
+	w.Must(t, "POST", "auth/token/revoke", map[string]any{"token": first.value.Reveal()})
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if err := read(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if c.current == first {
+		t.Fatal("it has not logged in again")
+	}
+	if n := tokens(t, w); n != 2 { // root's, and the new one
+		t.Errorf("Vault holds %d tokens, want 2", n)
+	}
+}
+
+func tokens(t *testing.T, w *world) int {
+	t.Helper()
+	return len(w.Must(t, "LIST", "auth/token/accessors", nil).Data(t)["keys"].([]any))
+}
+
+// A refusal for want of a right makes no new token, and one call of the two.
+func TestForbiddenIsNoReasonToLogIn(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, nil)
+	c := newClient(t, w.config())
+	reads(t, c)
+	c.current.since = time.Now().Add(-time.Minute)
+	for range 50 {
+		if _, err := c.Read(t.Context(), "kv/metadata/one"); Status(err) != 403 || Away(err) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if n := tokens(t, w); n != 2 {
+		t.Errorf("Vault holds %d tokens, want 2", n)
+	}
+}
+
+// When the secret id is used up and the token revoked, the client says so, does not storm Vault with logins, and serves
+// again soon after a new secret id is in the file.
+func TestSecretIDUsedUp(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, map[string]any{"secret_id_num_uses": 1})
+	c := newClient(t, w.config())
+	reads(t, c)
+	c.current.since = time.Now().Add(-time.Minute)
+	w.Must(t, "POST", "auth/token/revoke", map[string]any{"token": c.current.value.Reveal()})
+	for range 100 {
+		err := read(t.Context(), c)
+		if e, ok := errors.AsType[*Error](err); !ok || !e.Login || e.Away() {
+			t.Fatalf("got %v, want a refused login", err)
+		} else if k := Describe(keybearer.KeyringUnavailable, "", err); !strings.Contains(k.Hint, "secret id") {
+			t.Fatalf("hint %q", k.Hint)
+		}
+	}
+	if c.refused != 1 {
+		t.Errorf("it has tried to log in %d times", c.refused)
+	}
+	w.NewSecretID(t, w.role)
+	recovers(t, c)
+}
+
+// The token is renewed while it can be, and replaced when its life ends: nothing is refused meanwhile.
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, harness.VaultOptions{}, map[string]any{"token_ttl": "2s", "token_max_ttl": "5s"})
+	c := newClient(t, w.config())
+	seen := map[string]bool{}
+	for end := time.Now().Add(9 * time.Second); time.Now().Before(end); {
+		reads(t, c)
+		c.mu.Lock()
+		seen[c.current.value.Reveal()] = true
+		c.mu.Unlock()
+	}
+	if len(seen) < 2 || len(seen) > 4 {
+		t.Errorf("%d tokens in 9 s, each renewable every 2 s and for 5 s", len(seen))
+	}
+}
+
+// Batch tokens cannot be renewed.
+func TestBatchTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, harness.VaultOptions{}, map[string]any{"token_ttl": "3s", "token_type": "batch"})
+	c := newClient(t, w.config())
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		reads(t, c)
+	}
+}
+
+// Close leaves no token behind, and nothing that goes on.
+func TestClose(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, nil)
+	c := newClient(t, w.config())
+	reads(t, c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := tokens(t, w); n != 1 {
+		t.Errorf("Vault holds %d tokens after Close, want root's alone", n)
+	}
+	if err := read(t.Context(), c); err == nil {
+		t.Error("it serves after Close")
+	}
+	if n := tokens(t, w); n != 1 {
+		t.Errorf("a closed client has logged in")
+	}
+}
+
+func TestMain(m *testing.M) {
+	// What the vault command would use, and this client never does.
+	for name, value := range map[string]string{
+		"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "hvs.surprise", "VAULT_NAMESPACE": "surprise", "VAULT_SKIP_VERIFY": "true",
+		"VAULT_AGENT_ADDR": "http://127.0.0.1:1", "VAULT_HTTP_PROXY": "http://127.0.0.1:1", "VAULT_PROXY_ADDR": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1",
+		"HTTPS_PROXY": "http://127.0.0.1:1", "VAULT_HEADERS": `{"Surprise": "yes"}`, "VAULT_MAX_RETRIES": "9", "VAULT_CLIENT_TIMEOUT": "1ms", "VAULT_RATE_LIMIT": "1:1",
+		"VAULT_SRV_LOOKUP": "true", "VAULT_DISABLE_REDIRECTS": "false", "VAULT_TLS_SERVER_NAME": "surprise",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
