@@ -2,14 +2,14 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build rootfs demo test check bench fmt setup clean
+.PHONY: help build rootfs demo test check bench reliability fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ROOTFS  ?= bin/rootfs
 LDFLAGS  = -s -w -X github.com/caddyserver/caddy/v2.CustomBinaryName=keybearer -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary bin/keybearer
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/keybearer ./cmd/keybearer
@@ -31,6 +31,9 @@ check: ## formatting, vet, staticcheck, race tests of all that does not import C
 
 bench: ## CPU per request and latency beside stock Caddy, nginx and HAProxy; options in BENCH="-rounds 9"
 	@test/run bench $(BENCH)
+
+reliability: ## run the tests of a fleet in trouble, and write what they measured into docs/reliability.md
+	@test/run reliability
 
 fmt: ## format all Go files
 	@test/run fmt

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -128,15 +129,16 @@ func (c *Custody) Close() error {
 func (c *Custody) moment() time.Time { return c.now().UTC().Truncate(time.Microsecond) }
 
 // attempts bounds how often an operation is tried against changes by others.
-const attempts = 8
+const attempts = 10
 
 // retry runs fn again while it gives Stale because of changes by others, unless the record is not at the revision that was asked for.
 func retry[T any](ctx context.Context, fn func() (T, error)) (out T, err error) {
-	for range attempts {
+	for i := range attempts {
 		out, err = fn()
 		if keybearer.CodeOf(err) != keybearer.Stale || errors.Is(err, errRevision) || ctx.Err() != nil {
 			return out, err
 		}
+		time.Sleep(rand.N(time.Millisecond << i)) // so that of two servers that change one record one gets ahead
 	}
 	return out, err
 }

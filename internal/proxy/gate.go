@@ -39,7 +39,8 @@ func newGate(c *Config) *Gate {
 		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
 			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
-			cache: fence.New[keybearer.Ref, snapshot](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
+			scopes: fence.New[string, *keybearer.Scope](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
+			rows:   fence.New[keybearer.Ref, row](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 		},
 	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
@@ -118,7 +119,7 @@ func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, ep
 		err := g.judge(ctx, p, caller)
 		p.epoch = g.epoch.Load()
 		// A secret that did not open may have been sealed anew meanwhile, with another key.
-		if p.epoch == epoch || err != nil && err.Code != keybearer.KeyringUnavailable {
+		if p.epoch == epoch || err != nil && err.Code != keybearer.KeyringUnavailable && err.Code != keybearer.CredentialNeedsSecret {
 			return err
 		}
 		epoch = p.epoch
@@ -131,7 +132,7 @@ func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, ep
 
 // judge decides on one snapshot and opens its secret.
 func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *keybearer.Error {
-	snap, err := g.snapshots.get(ctx, p.asks.ref)
+	snap, err := g.snapshots.get(ctx, p.asks.ref, rereads)
 	if err != nil {
 		return err
 	}

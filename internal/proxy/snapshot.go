@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -32,14 +33,24 @@ func (s *snapshot) ruleText(r *keybearer.Rule) string {
 	return ""
 }
 
-// snapshots caches them by the name that requests use.
+// row is a credential's record as it was read, and the snapshot that was last made of it.
+type row struct {
+	credential *keybearer.Credential // nil: there is none of that name
+	rules      []string
+	last       *atomic.Pointer[snapshot]
+	torn       *atomic.Bool // its key is gone: reading it again was of no use
+}
+
+// snapshots makes them of the records of scope and credential, each cached by the name that requests use. A change of a scope, which each step of a
+// rotation is, has the scope alone read again.
 type snapshots struct {
 	store   keybearer.Store
 	keyring keybearer.Keyring
 	now     func() time.Time
-	ttl     time.Duration // how long an opened secret serves without asking the keyring
-	stale   time.Duration // how long it serves while the keyring cannot answer
-	cache   *fence.Cache[keybearer.Ref, snapshot]
+	ttl     time.Duration                          // how long an opened secret serves without asking the keyring
+	stale   time.Duration                          // how long it serves while the keyring cannot answer
+	scopes  *fence.Cache[string, *keybearer.Scope] // nil: there is none of that name
+	rows    *fence.Cache[keybearer.Ref, row]       // by scope id
 
 	mu    sync.Mutex
 	safes map[string]*safe // by credential id
@@ -47,7 +58,7 @@ type snapshots struct {
 
 const (
 	maxSnapshots   = 1 << 16
-	maxTorn        = 3 // attempts to read a scope and a credential of one moment
+	rereads        = 2 // of a scope and a credential that seem to be of two moments
 	openTimeout    = 2 * time.Second
 	reopenInterval = time.Second // between attempts while the keyring cannot answer
 	refreshAhead   = 5           // in the last fifth of its time a secret is opened anew, while nobody has to wait for it
@@ -68,15 +79,18 @@ func (s *snapshots) changed(changes []keybearer.Change) {
 		}
 	}
 	s.mu.Unlock()
-	if all {
-		s.cache.Flush() // what was opened stays in its safe: it is used only for a record that is read anew
+	if all { // what was opened stays in its safe: it is used only for a record that is read anew
+		s.scopes.Flush()
+		s.rows.Flush()
 	}
-	s.cache.Changed(ids...)
+	s.scopes.Changed(ids...)
+	s.rows.Changed(ids...)
 }
 
 // sweep lets go of what was not loaded again for so long: nobody uses it.
 func (s *snapshots) sweep(idle time.Duration) {
-	s.cache.Sweep(idle)
+	s.scopes.Sweep(idle)
+	s.rows.Sweep(idle)
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,41 +116,66 @@ func (s *snapshots) safeFor(scope *keybearer.Scope, c *keybearer.Credential) *sa
 }
 
 // get returns the snapshot for ref. An unknown scope or credential is a snapshot without them; the error is StoreUnavailable.
-func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (snapshot, *keybearer.Error) {
-	v, err := s.cache.Get(ctx, ref, func(ctx context.Context) (snapshot, []string, error) {
-		return s.load(ctx, ref)
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return snapshot{}, &keybearer.Error{Code: keybearer.CallerGone, Err: err}
+// A secret that was sealed with a key that the scope does not have may be on the move to another keyring, and the two records of two moments: they are
+// read again, up to so many times.
+func (s *snapshots) get(ctx context.Context, ref keybearer.Ref, again int) (snapshot, *keybearer.Error) {
+	scope, err := s.scopes.Get(ctx, ref.Scope, func(ctx context.Context) (*keybearer.Scope, []string, error) {
+		scope, err := s.store.Scope(ctx, ref.Scope)
+		switch {
+		case keybearer.CodeOf(err) == keybearer.NotFound:
+			return nil, []string{fence.Any}, nil
+		case err != nil:
+			return nil, nil, err
 		}
-		return snapshot{}, &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
+		return scope, []string{scope.ID}, nil
+	})
+	if err != nil || scope == nil {
+		return snapshot{}, unavailable(ctx, err)
 	}
-	return v, nil
+	in := keybearer.Ref{Scope: scope.ID, Name: ref.Name}
+	r, err := s.rows.Get(ctx, in, func(ctx context.Context) (row, []string, error) { return s.read(ctx, in) })
+	if err != nil || r.credential == nil {
+		return snapshot{}, unavailable(ctx, err)
+	}
+	if sealed := &r.credential.Current; len(sealed.Sealed) > 0 && scope.KeyOf(sealed.Generation) == nil && !r.torn.Load() {
+		if again > 0 {
+			s.scopes.Changed(scope.ID)
+			s.rows.Changed(r.credential.ID)
+			return s.get(ctx, ref, again-1)
+		}
+		r.torn.Store(true)
+	}
+	last := r.last.Load()
+	if last == nil || last.Scope != scope {
+		last = &snapshot{policy.Snapshot{Scope: scope, Credential: r.credential}, s.safeFor(scope, r.credential), r.rules}
+		r.last.Store(last)
+	}
+	return *last, nil
 }
 
-func (s *snapshots) load(ctx context.Context, ref keybearer.Ref) (v snapshot, ids []string, err error) {
-	for range maxTorn {
-		v.Scope, err = s.store.Scope(ctx, ref.Scope)
-		if err == nil {
-			v.Credential, err = s.store.Credential(ctx, keybearer.Ref{Scope: v.Scope.ID, Name: ref.Name})
-		}
-		if err != nil || len(v.Credential.Current.Sealed) == 0 || v.Scope.KeyOf(v.Credential.Current.Generation) != nil {
-			break
-		}
-		// Sealed with a key that the scope did not have a moment before, while it moves to another keyring: read both again.
-	}
+func (s *snapshots) read(ctx context.Context, ref keybearer.Ref) (row, []string, error) {
+	c, err := s.store.Credential(ctx, ref)
 	switch {
 	case keybearer.CodeOf(err) == keybearer.NotFound:
-		return snapshot{}, []string{fence.Any}, nil
+		return row{}, []string{fence.Any}, nil
 	case err != nil:
-		return snapshot{}, nil, err
+		return row{}, nil, err
 	}
-	v.safe = s.safeFor(v.Scope, v.Credential)
-	for _, r := range v.Credential.Current.Terms.Rules {
-		v.rules = append(v.rules, r.String())
+	r := row{credential: c, last: new(atomic.Pointer[snapshot]), torn: new(atomic.Bool)}
+	for _, rule := range c.Current.Terms.Rules {
+		r.rules = append(r.rules, rule.String())
 	}
-	return v, []string{v.Scope.ID, v.Credential.ID}, nil
+	return r, []string{c.ID}, nil
+}
+
+func unavailable(ctx context.Context, err error) *keybearer.Error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &keybearer.Error{Code: keybearer.CallerGone, Err: err}
+	}
+	return &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "load credential", Err: err}
 }
 
 // opened is a secret, ready to be written, and the terms that it was sealed with.

@@ -413,7 +413,7 @@ func TestASecretIsLetGoOfWithItsRecord(t *testing.T) {
 	l.update(c, func(c *keybearer.Credential) { c.Disabled = false })
 	l.get(addr, "docs/crm")
 	l.clock.advance(time.Hour)
-	if l.proxy.gate.snapshots.sweep(30 * time.Minute); held() != 0 || l.proxy.gate.snapshots.cache.Len() != 0 {
+	if l.proxy.gate.snapshots.sweep(30 * time.Minute); held() != 0 || l.proxy.gate.snapshots.rows.Len() != 0 {
 		t.Error("what nobody used for an hour is still held")
 	}
 }
@@ -473,4 +473,49 @@ func TestASecretInUseIsOpenedAnewBeforeItsTimeIsOver(t *testing.T) {
 	if n := k.opens.Load(); n != 2 {
 		t.Fatalf("opened %d times, want twice", n)
 	}
+}
+
+// countedStore is the real store that counts how often it is asked for what.
+type countedStore struct {
+	keybearer.Store
+	scopes, credentials atomic.Int32
+}
+
+func (c *countedStore) Scope(ctx context.Context, name string) (*keybearer.Scope, error) {
+	c.scopes.Add(1)
+	return c.Store.Scope(ctx, name)
+}
+
+func (c *countedStore) Credential(ctx context.Context, ref keybearer.Ref) (*keybearer.Credential, error) {
+	c.credentials.Add(1)
+	return c.Store.Credential(ctx, ref)
+}
+
+// The journal of a rotation is written on the scope with each step: that must not have every credential of the scope read again.
+func TestAStepOfARotationHasTheScopeAloneReadAgain(t *testing.T) {
+	counted := &countedStore{}
+	l := newLab(t, func(l *lab, c *Config) { counted.Store = l.store; c.Store = counted })
+	for _, name := range []string{"crm", "erp", "cms"} {
+		l.credential(name, l.bearer(), "s3cret-token")
+	}
+	addr := l.serve(Route{})
+	for step := range int32(4) {
+		for _, name := range []string{"crm", "erp", "cms", "crm"} {
+			if status, body := l.get(addr, "docs/"+name); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+		if s, c := counted.scopes.Load(), counted.credentials.Load(); s != step+1 || c != 3 {
+			t.Fatalf("after %d steps the store was asked for the scope %d times, for credentials %d times", step, s, c)
+		}
+		scope := l.scope.Clone()
+		scope.Work = &keybearer.ScopeWork{Kind: keybearer.WorkRotate, Done: int(step)}
+		scope.Revision = l.commit(keybearer.Write{Scope: scope})
+		l.scope = scope
+	}
+	l.scope = l.scope.Clone()
+	l.scope.Work = &keybearer.ScopeWork{Kind: keybearer.WorkRegenerate}
+	l.commit(keybearer.Write{Scope: l.scope})
+	status, body := l.get(addr, "docs/crm")
+	wantCode(t, status, body, 503, keybearer.ScopeRegenerating)
 }

@@ -23,6 +23,7 @@ type ServerOptions struct {
 	TLS     *tls.Config    // nil: plain HTTP/1.1
 	HTTP2   bool           // offers h2 besides http/1.1
 	Handler http.Handler   // nil: reads the body, then 200 with the IDHeader, and "ok" as the body
+	Forget  bool           // keeps no Arrivals
 }
 
 // StartServer starts a Server. At the end of the test its connections are closed at once.
@@ -39,7 +40,9 @@ func StartServer(tb TB, o ServerOptions) *Server {
 	}
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.add(s.arrival(r))
+			if !o.Forget {
+				s.add(s.arrival(r))
+			}
 			handler.ServeHTTP(w, r)
 		}),
 		Protocols: new(http.Protocols),
