@@ -111,6 +111,7 @@ func (a *App) coreKey() string {
 const (
 	sweepEvery  = time.Minute      // how often what is past its time is let go
 	tendEvery   = 10 * time.Second // how often to look whether another server left something undone
+	feedAgain   = time.Second      // how often to look whether the audit log is free to feed another ledger
 	callersIdle = 10 * time.Minute // how long a caller is remembered that calls no more
 )
 
