@@ -16,6 +16,8 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keybearer/keybearer/test/harness"
 )
 
 var update = flag.Bool("update", false, "write what the goldens give now; read the difference before you commit it")
@@ -47,6 +49,7 @@ func TestCaddyfile(t *testing.T) {
 			t.Setenv("TEST_KEK", "unread")
 			t.Setenv("TEST_DSN", "postgres://keybearer:s3cret@db.example.com/keybearer")
 			t.Setenv("TEST_PASSWORD", "s3cret")
+			t.Setenv("TEST_ROLE_ID", "5f0c0ba8-6d10-4b0c-9a4c-2f6d6d6c6d6e")
 			before := tree(t, home)
 
 			got := adaptAndValidate(input + "\n")
@@ -72,6 +75,13 @@ func stage(t *testing.T, dir string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	pair, err := os.ReadFile(harness.NewCA(t).ClientFiles(t, "keybearer"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "client.pem"), pair, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)

@@ -167,7 +167,7 @@ func (e *postgresEngine) renew() {
 
 // guard is what every transaction begins with. No other node waits long for one that was cut off in the middle; and the change is on
 // disk when it is acknowledged, whatever the server's default.
-const guard = `SET LOCAL lock_timeout = '8s'; SET LOCAL statement_timeout = '9s'; SET LOCAL idle_in_transaction_session_timeout = '5s';
+const guard = `SET LOCAL lock_timeout = '8s'; SET LOCAL statement_timeout = '9s'; SET LOCAL idle_in_transaction_session_timeout = '3s';
 	SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'`
 
 var errStalled = errors.New("no answer in time")

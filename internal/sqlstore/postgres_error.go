@@ -98,6 +98,8 @@ func (e *postgresEngine) reason(database string, err error) (detail, hint string
 		return database + " does not exist", "create it, or mend the name in the DSN: CREATE DATABASE keybearer OWNER keybearer"
 	case "42501":
 		return "the role may not use the tables of " + database, "make it their owner, or grant it SELECT, INSERT, UPDATE and DELETE on them"
+	case "42883":
+		return database + " lacks a function that Keybearer needs", "upgrade the server: PostgreSQL 13 or later"
 	case "42P01", "42703":
 		return database + " does not hold the tables of this store any more", "restore a backup, then start Keybearer again"
 	case "57P01", "57P02", "57P03":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -59,6 +60,9 @@ type querier interface {
 func (f *feed) start(ctx context.Context, db querier) error {
 	f.mu.Lock()
 	err := f.advance(ctx, db, true)
+	for tries := 1; tries < 5 && errors.Is(err, errStalled); tries++ { // many may start at once
+		err = f.advance(ctx, db, true)
+	}
 	f.mu.Unlock()
 	if err != nil {
 		return err
@@ -168,10 +172,11 @@ func (f *feed) committed(ctx context.Context, db querier, t *transaction) {
 
 // advance tells what has been committed since the last change told. first says that nobody knows anything yet. The caller holds mu.
 func (f *feed) advance(ctx context.Context, db querier, first bool) error {
-	const text = `SELECT i.seq, i.change,
-			COALESCE((SELECT stamp FROM changes WHERE number = $1)::text, ''), COALESCE((SELECT stamp FROM changes WHERE number = i.change)::text, ''),
+	const text = `SELECT i.seq, i.change, COALESCE(l.stamp::text, ''), COALESCE(n.stamp::text, ''),
 			COALESCE(c.number, 0), COALESCE(c.seq, 0), COALESCE(c.kind, ''), COALESCE(c.id, ''), COALESCE(c.scope_id, ''), COALESCE(c.stamp::text, '')
-		FROM instance i LEFT JOIN (SELECT * FROM changes WHERE number > $1 ORDER BY number LIMIT $2) c ON true ORDER BY c.number`
+		FROM instance i LEFT JOIN changes l ON l.number = $1 LEFT JOIN changes n ON n.number = i.change
+			LEFT JOIN (SELECT * FROM changes WHERE number > $1 ORDER BY number LIMIT $2) c ON true
+		WHERE i.one = 1 ORDER BY c.number`
 	ctx, cancel := context.WithTimeoutCause(ctx, pollTimeout, errStalled)
 	defer cancel()
 	for {

@@ -119,8 +119,10 @@ func schemaVersion(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, text string, args ...any) *sql.Row
 },
 ) (version int, err error) {
+	// Not to_regclass: it may remember that there was none before the lock was had.
+	const exists = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.relname = 'keybearer_schema' AND pg_catalog.pg_table_is_visible(c.oid))`
 	var there bool
-	if err := db.QueryRowContext(ctx, `SELECT to_regclass('keybearer_schema') IS NOT NULL`).Scan(&there); err != nil || !there {
+	if err := db.QueryRowContext(ctx, exists).Scan(&there); err != nil || !there {
 		return 0, err
 	}
 	err = db.QueryRowContext(ctx, `SELECT version FROM keybearer_schema`).Scan(&version)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -25,7 +26,8 @@ type Config struct {
 type Keyring struct {
 	mount         string
 	data, control *vaultclient.Client
-	creating      chan struct{} // held by whoever makes a key
+	creating      chan struct{}          // held by whoever makes a key
+	opened        atomic.Pointer[string] // a key that opened something; for Diagnose
 }
 
 var (
@@ -176,6 +178,14 @@ func (k *Keyring) DestroyKey(ctx context.Context, key string) error {
 			return &keybearer.Error{Code: keybearer.KeyringUnavailable, Op: op, Detail: "Vault still has the key after it was deleted"}
 		}
 	}
+}
+
+// lastKey returns a key that is there, as far as is known; "": none.
+func (k *Keyring) lastKey() string {
+	if key := k.opened.Load(); key != nil {
+		return *key
+	}
+	return ""
 }
 
 func (k *Keyring) path(kind, key string) string { return k.mount + "/" + kind + "/" + key }

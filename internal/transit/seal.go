@@ -64,6 +64,9 @@ func (k *Keyring) Open(ctx context.Context, key string, sc keybearer.SealContext
 	err := post(ctx, k.data, k.path("decrypt", key), item{Ciphertext: string(sealed), Context: sc[:]}, &opened)
 	switch {
 	case err == nil:
+		if last := k.opened.Load(); last == nil || *last != key {
+			k.opened.Store(&key)
+		}
 		return opened.Plaintext, nil
 	case vaultclient.Away(err):
 		return nil, unavailable(op, err)

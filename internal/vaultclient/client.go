@@ -268,3 +268,21 @@ func oneLine(s string) string {
 	}
 	return s
 }
+
+// Probe makes a call to see what Vault says to it, and returns the status, 200 for any success. It logs in before if need be, but not anew when
+// it is refused, and tells the breaker nothing. The error is for when nobody answers.
+func (c *Client) Probe(ctx context.Context, r Request) (int, error) {
+	s, err := c.session(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, err = c.send(ctx, s.api, r)
+	switch status := Status(err); {
+	case err == nil:
+		return http.StatusOK, nil
+	case status == http.StatusInternalServerError, status != 0 && !Away(err): // Vault has 500 for some wrong requests
+		return status, nil
+	default:
+		return status, err
+	}
+}

@@ -27,6 +27,7 @@ const host = "api.example.com"
 
 // fleet is some servers, what they share, and a destination that knows which secret belongs to which path.
 type fleet struct {
+	life    *testing.T // at whose end everything that was started ends
 	t       *testing.T
 	ca      *harness.CA
 	dns     *harness.DNS
@@ -35,7 +36,8 @@ type fleet struct {
 	pg      *harness.Postgres
 	dsn     string
 	nodes   []*node
-	token   string // of the caller billing, which may use everything
+	token   string          // of the caller billing, which may use everything
+	control harness.AppRole // of the servers that seal
 	wrong   atomic.Int64
 
 	mu      sync.Mutex
@@ -63,7 +65,7 @@ type plan struct {
 
 func newFleet(t *testing.T, p plan) *fleet {
 	t.Helper()
-	f := &fleet{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), secrets: map[string][]string{}}
+	f := &fleet{t: t, life: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), secrets: map[string][]string{}}
 	f.vault = harness.StartVault(t, p.vault)
 	asked := f.vault.Addr
 	if p.standby {
@@ -73,6 +75,7 @@ func newFleet(t *testing.T, p plan) *fleet {
 	f.pg = harness.StartPostgres(t, p.postgres...)
 	f.dsn = f.pg.Database(t)
 	data, control := f.vault.Transit(t, "keybearer")
+	f.control = control
 	destination := harness.StartServer(t, harness.ServerOptions{
 		Name: host, TLS: harness.ServerTLS(f.ca.Issue(t, time.Time{}, host)), Handler: http.HandlerFunc(f.receive), Forget: true,
 	})

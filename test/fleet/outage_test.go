@@ -112,7 +112,7 @@ func toStore(n *node) *harness.Cable { return n.toStore }
 
 // network makes the outages of the way to a part.
 func network(part string, code keybearer.Code, to func(*node) *harness.Cable) []outage {
-	mend := func(t *testing.T, f *fleet) { f.cables(to, func(c *harness.Cable) { c.Mend(t) }) }
+	mend := func(t *testing.T, f *fleet) { f.cables(to, func(c *harness.Cable) { c.Mend(f.life) }) }
 	return []outage{
 		{name: "the way to " + part + " cut", code: code, begin: func(t *testing.T, f *fleet) { f.cables(to, (*harness.Cable).Cut) }, mend: mend},
 		{name: "the way to " + part + " stalled", code: code, begin: func(t *testing.T, f *fleet) { f.cables(to, (*harness.Cable).Stall) }, mend: mend},
@@ -133,7 +133,7 @@ func TestWhenVaultIsAwayNothingThatIsOpenIsLost(t *testing.T) {
 		{
 			name: "Vault killed and started again", code: keybearer.KeyringUnavailable,
 			begin: func(t *testing.T, f *fleet) { f.vault.Kill() },
-			mend:  func(t *testing.T, f *fleet) { f.vault.Start(t) },
+			mend:  func(t *testing.T, f *fleet) { f.vault.Start(f.life) },
 		},
 		{
 			name: "Vault answering 429", code: keybearer.KeyringUnavailable,
@@ -170,7 +170,7 @@ func TestWhenTheActiveVaultIsGoneItsStandbyIsNoAnswer(t *testing.T) {
 		name: "the active Vault killed, the standby left", code: keybearer.KeyringUnavailable,
 		begin: func(t *testing.T, f *fleet) { f.vault.Kill() },
 		mend: func(t *testing.T, f *fleet) {
-			f.vault.StartSealed(t)
+			f.vault.StartSealed(f.life)
 			harness.Rejoin(t, f.vault, f.standby)
 		},
 	}, "docs/cold")
@@ -184,18 +184,18 @@ func TestWhenPostgresIsAwayNothingThatIsKnownIsLost(t *testing.T) {
 		{
 			name: "PostgreSQL stopped and started again", code: keybearer.StoreUnavailable,
 			begin: func(t *testing.T, f *fleet) { f.pg.Stop(t) },
-			mend:  func(t *testing.T, f *fleet) { f.pg.Start(t) },
+			mend:  func(t *testing.T, f *fleet) { f.pg.Start(f.life) },
 		},
 		{
 			name: "PostgreSQL killed and started again", code: keybearer.StoreUnavailable,
 			begin: func(t *testing.T, f *fleet) { f.pg.Kill(t) },
-			mend:  func(t *testing.T, f *fleet) { f.pg.Start(t) },
+			mend:  func(t *testing.T, f *fleet) { f.pg.Start(f.life) },
 		},
 		{
 			name: "PostgreSQL restarted",
 			begin: func(t *testing.T, f *fleet) {
 				f.pg.Stop(t)
-				f.pg.Start(t)
+				f.pg.Start(f.life)
 			},
 			mend: func(t *testing.T, f *fleet) {},
 		},
@@ -238,11 +238,11 @@ func TestWhatMayServeWhileAPartIsAwayServesNoLonger(t *testing.T) {
 		},
 		{
 			"store_max_stale 4s", []string{"store_max_stale 4s"}, keybearer.StoreUnavailable, 3 * time.Second, 5 * time.Second,
-			func(t *testing.T, f *fleet) { f.pg.Stop(t) }, func(t *testing.T, f *fleet) { f.pg.Start(t) },
+			func(t *testing.T, f *fleet) { f.pg.Stop(t) }, func(t *testing.T, f *fleet) { f.pg.Start(f.life) },
 		},
 		{
 			"store_max_stale 0", []string{"store_max_stale 0"}, keybearer.StoreUnavailable, 0, 3 * time.Second,
-			func(t *testing.T, f *fleet) { f.pg.Stop(t) }, func(t *testing.T, f *fleet) { f.pg.Start(t) },
+			func(t *testing.T, f *fleet) { f.pg.Stop(t) }, func(t *testing.T, f *fleet) { f.pg.Start(f.life) },
 		},
 	} {
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {

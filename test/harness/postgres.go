@@ -49,13 +49,8 @@ func StartPostgres(tb TB, settings ...string) *Postgres {
 		Addr: netip.AddrPortFrom(Address(), 5432), dir: Dir(tb), bin: bin, user: unprivileged(tb), password: rand.Text(), settings: settings,
 	}
 	secret := WriteFile(tb, filepath.Join(p.dir, "password"), []byte(p.password))
-	if p.user != nil {
-		for _, path := range []string{p.dir, secret} {
-			if err := os.Chown(path, int(p.user.Uid), int(p.user.Gid)); err != nil {
-				tb.Fatalf("%v", err)
-			}
-		}
-	}
+	p.own(tb, p.dir)
+	p.own(tb, secret)
 	p.run(tb, "initdb", "-D", p.data(), "-U", postgresAdmin, "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "--locale=C", "--no-sync")
 	p.Start(tb)
 	p.admin(tb, "postgres", func(db *sql.DB) error {
@@ -68,6 +63,31 @@ func StartPostgres(tb TB, settings ...string) *Postgres {
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
+
+// own makes a file the server's.
+func (p *Postgres) own(tb TB, path string) {
+	tb.Helper()
+	if p.user == nil {
+		return
+	}
+	if err := os.Chown(path, int(p.user.Uid), int(p.user.Gid)); err != nil {
+		tb.Fatalf("%v", err)
+	}
+}
+
+// TLS restarts the server with a certificate of the authority for its address. Connections without TLS are accepted as before.
+func (p *Postgres) TLS(tb TB, ca *CA) {
+	tb.Helper()
+	pem, err := os.ReadFile(ca.Files(tb, p.Addr.Addr().String()))
+	if err != nil {
+		tb.Fatalf("%v", err)
+	}
+	path := WriteFile(tb, filepath.Join(p.dir, "server.pem"), pem)
+	p.own(tb, path)
+	p.settings = append(p.settings, "ssl=on", "ssl_cert_file="+path, "ssl_key_file="+path)
+	p.Stop(tb)
+	p.Start(tb)
+}
 
 // postgresBin returns the directory of the server's programs, the newest of those that Debian keeps beside each other.
 func postgresBin() (string, error) {

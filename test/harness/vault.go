@@ -24,6 +24,7 @@ type Vault struct {
 	Addr  netip.AddrPort
 	URL   string
 	Token string // root's
+	CA    *CA    // as in VaultOptions
 
 	options VaultOptions
 	config  string // its path
@@ -40,7 +41,7 @@ type VaultOptions struct {
 // StartVault starts Vault on port 8200 of an address of its own, makes it new and unseals it. Nothing is mounted or allowed.
 func StartVault(tb TB, o VaultOptions) *Vault {
 	tb.Helper()
-	v := &Vault{Addr: netip.AddrPortFrom(Address(), 8200), options: o}
+	v := &Vault{Addr: netip.AddrPortFrom(Address(), 8200), CA: o.CA, options: o}
 	dir := Dir(tb)
 	listener := "tls_disable = true"
 	v.URL, v.client = "http://"+v.Addr.String(), &http.Client{Timeout: 30 * time.Second}
