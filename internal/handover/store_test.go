@@ -151,9 +151,28 @@ func TestEverythingMovesUnderEdits(t *testing.T) {
 				}
 			}
 		})
+		used := 0
+		group.Go(func() { // uses go on, and are recorded later when they cannot be now
+			for {
+				err := s.RecordUses(ctx, []keybearer.UseRecord{{CredentialID: "crd_x", Caller: "a", At: built}}, keybearer.Checkpoint{File: "x", Offset: int64(used)})
+				if err == nil {
+					used++
+				} else if keybearer.CodeOf(err) != keybearer.StoreUnavailable {
+					t.Error(err)
+				}
+				select {
+				case <-ended:
+					return
+				default:
+				}
+			}
+		})
 		<-s.Move()
 		close(ended)
 		group.Wait()
+		if usage, err := s.Usage(ctx, "crd_x"); err != nil || usage["crd_x"].Count != uint64(used) {
+			t.Errorf("%d uses, recorded were %d; %v", usage["crd_x"].Count, used, err)
+		}
 		if phase, _, total, err := s.Progress(); phase != handover.Done || err != nil || total == 0 {
 			t.Fatalf("%s: %d, %v", phase, total, err)
 		}

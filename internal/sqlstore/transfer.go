@@ -145,7 +145,7 @@ func (t *Transfer) Records(ctx context.Context) (int, error) {
 			upTo = max(mark.Copied, uint64(list[done].revision)-1)
 		}
 		if err := t.copyPage(ctx, page, upTo); err != nil {
-			return done, err
+			return done - len(page), err
 		}
 		t.tell(done, len(list))
 	}
