@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"/internal/audit":       {""},
 	"/internal/proxy":       {"", "/policy", "/internal/fence", "/internal/inject", "/internal/dial"},
 	"/internal/custody":     {"", "/policy"},
+	"/internal/handover":    {"", "/internal/sqlstore"},
 	"/internal/admin":       {"", "/policy", "/internal/custody", "/internal/audit"},
 	"/internal/demo":        {"", "/internal/admin"},
 	"/internal/manifest":    {"", "/policy", "/internal/admin"}, // a client of the admin API

@@ -45,6 +45,14 @@ type App struct {
 	// What seals and opens the secrets. Default: `local`, with its key file in the home directory.
 	KeyringRaw json.RawMessage `json:"keyring,omitempty" caddy:"namespace=keybearer.keyrings inline_key=module"`
 
+	// The keyring that the secrets are moved from, while they are: it still opens those that have not moved yet. No new key is made
+	// in it. Default: none.
+	FormerKeyringRaw json.RawMessage `json:"former_keyring,omitempty" caddy:"namespace=keybearer.keyrings inline_key=module"`
+
+	// The store that the records are moved from, while they are: until they have moved it is the one that is read and written.
+	// Default: none.
+	FormerStoreRaw json.RawMessage `json:"former_store,omitempty" caddy:"namespace=keybearer.stores inline_key=module"`
+
 	// Where uses, refusals and changes are recorded. Nothing is sent that cannot be recorded. Default: `file`, in
 	// the home directory.
 	AuditRaw json.RawMessage `json:"audit,omitempty" caddy:"namespace=keybearer.audit inline_key=module"`
@@ -84,20 +92,22 @@ type App struct {
 	// How long to wait for a destination.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
-	logger     *slog.Logger
-	lease      *lease
-	handlers   []*Handler
-	admins     []*AdminHandler
-	engine     *engine // once started
-	held       bundle
-	socket     *adminSocket // nil: off, or not started
-	store      StoreModule
-	keyring    KeyringModule
-	audit      AuditModule
-	identities []IdentityModule
-	private    []netip.Prefix
-	roots      *x509.CertPool
-	rootsHash  string // of the PEM files, so that a reload sees new contents under an old name
+	logger        *slog.Logger
+	lease         *lease
+	handlers      []*Handler
+	admins        []*AdminHandler
+	engine        *engine // once started
+	held          bundle
+	socket        *adminSocket // nil: off, or not started
+	store         StoreModule
+	keyring       KeyringModule
+	audit         AuditModule
+	formerStore   StoreModule   // nil: there is none
+	formerKeyring KeyringModule // nil: there is none
+	identities    []IdentityModule
+	private       []netip.Prefix
+	roots         *x509.CertPool
+	rootsHash     string // of the PEM files, so that a reload sees new contents under an old name
 }
 
 // Timeouts say how long each phase of a request may take. Zero values mean the defaults.
@@ -169,6 +179,9 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 		return fmt.Errorf("audit: %w", err)
 	}
 	a.store, a.keyring, a.audit = store.(StoreModule), keyring.(KeyringModule), audit.(AuditModule)
+	if err := a.loadFormer(ctx); err != nil {
+		return err
+	}
 	if a.IdentitiesRaw == nil {
 		return nil
 	}
@@ -178,6 +191,31 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 	}
 	for _, identity := range identities.([]any) {
 		a.identities = append(a.identities, identity.(IdentityModule))
+	}
+	return nil
+}
+
+// loadFormer loads the modules that are moved from, if any.
+func (a *App) loadFormer(ctx caddy.Context) error {
+	if a.FormerKeyringRaw != nil {
+		m, err := ctx.LoadModule(a, "FormerKeyringRaw")
+		if err != nil {
+			return fmt.Errorf("former_keyring: %w", err)
+		}
+		a.formerKeyring = m.(KeyringModule)
+		if guestKey(a.formerKeyring) == guestKey(a.keyring) {
+			return fmt.Errorf("former_keyring is the same as keyring: name the new one in keyring and the old one in former_keyring, or remove former_keyring")
+		}
+	}
+	if a.FormerStoreRaw != nil {
+		m, err := ctx.LoadModule(a, "FormerStoreRaw")
+		if err != nil {
+			return fmt.Errorf("former_store: %w", err)
+		}
+		a.formerStore = m.(StoreModule)
+		if guestKey(a.formerStore) == guestKey(a.store) {
+			return fmt.Errorf("former_store is the same as store: name the new one in store and the old one in former_store, or remove former_store")
+		}
 	}
 	return nil
 }

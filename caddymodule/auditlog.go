@@ -20,12 +20,38 @@ func (c *core) openFeed(a *App) error {
 	if info, err := os.Stat(log.Path()); err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	key := "feed " + guestKey(a.audit) + guestKey(a.store)
-	_, err := take(&c.bundle, key, func() (*audit.Feed, error) { return audit.Follow(context.Background(), log, c.ledger) })
+	key := "feed " + guestKey(a.audit) + a.storeKey()
+	open := func(b *bundle) error {
+		_, err := take(b, key, func() (*audit.Feed, error) { return audit.Follow(context.Background(), log, c.ledger) })
+		return err
+	}
+	err := open(&c.bundle)
+	if keybearer.CodeOf(err) == keybearer.Conflict && c.house.arrived {
+		c.feedLater(open)
+		return nil
+	}
 	if keybearer.CodeOf(err) == keybearer.Conflict {
 		return fmt.Errorf("audit: %s still feeds the ledger of another store: give the new store another audit file, or stop and start", log.Path())
 	}
 	return err
+}
+
+// feedLater keeps trying to feed the ledger until the configuration before this one, whose records move to the same place, has let go of the audit log.
+// What is in the log by then is read from it.
+func (c *core) feedLater(open func(*bundle) error) {
+	var feed bundle
+	opened := false
+	c.add(func() error { return feed.Close() })
+	c.every(feedAgain, func(context.Context) {
+		if opened {
+			return
+		}
+		err := open(&feed)
+		opened = err == nil
+		if err != nil && keybearer.CodeOf(err) != keybearer.Conflict {
+			logs.logger().Warn("the ledger of uses is not kept for now", "error", err)
+		}
+	})
 }
 
 // readable is an audit log as the admin API reads it. Whoever follows it is let go when the configuration is leaving.

@@ -32,6 +32,8 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //	keybearer {
 //		store         sqlite [<path>] | <other module> …
 //		keyring       local [<path>] | <other module> …
+//		former_keyring <as keyring>
+//		former_store   <as store>
 //		audit         file [<path>] | <other module> …
 //		identity      <module> …
 //		admin_socket  <path> | off
@@ -71,6 +73,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.StoreRaw, err = guest(d, "keybearer.stores")
 		case "keyring":
 			a.KeyringRaw, err = guest(d, "keybearer.keyrings")
+		case "former_keyring":
+			a.FormerKeyringRaw, err = guest(d, "keybearer.keyrings")
+		case "former_store":
+			a.FormerStoreRaw, err = guest(d, "keybearer.stores")
 		case "audit":
 			a.AuditRaw, err = guest(d, "keybearer.audit")
 		case "identity":
@@ -98,7 +104,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
 		default:
-			return d.Errf("unknown option %q: keybearer takes store, keyring, audit, identity, admin_socket, trust, allow_private, "+
+			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, admin_socket, trust, allow_private, "+
 				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
 		}
 		if err != nil {

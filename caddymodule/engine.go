@@ -100,16 +100,18 @@ type core struct {
 	ledger  keybearer.Ledger // nil: the store keeps none
 	auditor keybearer.Auditor
 	custody *custody.Custody
+	house   house
 }
 
 func (a *App) coreKey() string {
-	key, _ := json.Marshal([]any{"core", guestKey(a.store), guestKey(a.keyring), guestKey(a.audit), a.KeepPrevious})
+	key, _ := json.Marshal([]any{"core", a.storeKey(), a.keyringKey(), guestKey(a.audit), a.KeepPrevious})
 	return string(key)
 }
 
 const (
 	sweepEvery  = time.Minute      // how often what is past its time is let go
 	tendEvery   = 10 * time.Second // how often to look whether another server left something undone
+	feedAgain   = time.Second      // how often to look whether the audit log is free to feed another ledger
 	callersIdle = 10 * time.Minute // how long a caller is remembered that calls no more
 )
 
@@ -122,14 +124,12 @@ func openCore(a *App) (_ *core, err error) {
 	}()
 	ctx := context.Background()
 	logger := logs.logger()
-	c.store, err = take(&c.bundle, guestKey(a.store), func() (keybearer.Store, error) { return a.store.OpenStore(ctx, logger) })
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+	if err := c.openStore(ctx, a, logger); err != nil {
+		return nil, err
 	}
 	c.ledger, _ = c.store.(keybearer.Ledger)
-	c.keyring, err = take(&c.bundle, guestKey(a.keyring), func() (keybearer.Keyring, error) { return a.keyring.OpenKeyring(ctx, logger) })
-	if err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
+	if err := c.openKeyring(ctx, a, logger); err != nil {
+		return nil, err
 	}
 	c.auditor, err = take(&c.bundle, guestKey(a.audit), func() (keybearer.Auditor, error) { return a.audit.OpenAudit(ctx, logger) })
 	if err != nil {
@@ -150,12 +150,21 @@ func openCore(a *App) (_ *core, err error) {
 // checkedKeys is how many scopes are looked at to tell whether this is the store's keyring.
 const checkedKeys = 100
 
-// checkKeys refuses a keyring that has none of the keys that the store's scopes have. One that cannot tell now will be asked again by
-// every use.
+// checkKeys refuses a keyring that has none of the keys that the store's scopes have, or not the former one of a scope on the move. One that cannot
+// tell now will be asked again by every use.
 func (c *core) checkKeys(ctx context.Context, guest KeyringModule) error {
 	scopes, err := c.store.Scopes(ctx, keybearer.Query{Limit: checkedKeys})
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
+	}
+	for _, s := range scopes.Items {
+		if s.Former == nil {
+			continue
+		}
+		if _, err := c.keyring.KeyVersion(ctx, s.Former.Name); keybearer.CodeOf(err) == keybearer.NotFound {
+			return fmt.Errorf("keyring: secrets of the scope %s are on the move from another keyring, and it is not here: "+
+				"put its line back as former_keyring until keybearer migrate status says that all have moved", s.Name)
+		}
 	}
 	missing := 0
 	for _, s := range scopes.Items {
@@ -181,6 +190,7 @@ func (c *core) checkKeys(ctx context.Context, guest KeyringModule) error {
 func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err error) {
 	cfg := custody.Config{
 		Store: c.store, Keyring: c.keyring, Auditor: c.auditor, Ledger: c.ledger, Logger: logs.logger(), KeepPrevious: keepPrevious,
+		Current: c.house.current, Mover: c.house.mover,
 	}
 	if log, ok := c.auditor.(*audit.Log); ok {
 		cfg.Tail = readable{log: log}.Tail

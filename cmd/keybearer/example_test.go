@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -34,24 +35,40 @@ var (
 	)
 )
 
+// movingHouse has a new keyring and a new store beside those that were there.
+const movingHouse = `{
+	admin off
+	persist_config off
+	keybearer {
+		keyring local {$KEYBEARER_HOME}/new.key
+		former_keyring local
+		store sqlite {$KEYBEARER_HOME}/new.db
+		former_store sqlite
+	}
+}
+`
+
 // before are the command lines that an example needs to have been run; the rest needs none but stocked.
 var before = map[string]struct {
-	stock []string
-	more  []string
+	stock  []string
+	more   []string
+	config string // of the server, if not socketOnly
 }{
-	"keybearer":                     {nil, nil},
-	"keybearer scope create":        {nil, nil},
-	"keybearer scope generate-key":  {[]string{"keybearer scope create docs"}, nil},
-	"keybearer credential create":   {scopesOnly, nil},
-	"keybearer caller create":       {scopesOnly, nil},
-	"keybearer operator create":     {scopesOnly, nil},
-	"keybearer credential enable":   {stocked, []string{"keybearer credential disable docs/crm"}},
-	"keybearer credential rollback": {stocked, []string{"printf 'new' | keybearer credential set-secret docs/crm"}},
-	"keybearer credential restore":  {stocked, []string{"keybearer credential delete docs/crm"}},
-	"keybearer domain remove":       {stocked, []string{"printf 's3cret' | keybearer domain add docs/crm hooks.example.com"}},
-	"keybearer caller enable":       {stocked, []string{"keybearer caller disable billing"}},
-	"keybearer caller unbind":       {stocked, []string{"keybearer caller bind billing crm"}},
-	"keybearer operator enable":     {stocked, []string{"keybearer operator disable ada"}},
+	"keybearer":                     {stock: nil},
+	"keybearer scope create":        {stock: nil},
+	"keybearer scope generate-key":  {stock: []string{"keybearer scope create docs"}},
+	"keybearer credential create":   {stock: scopesOnly},
+	"keybearer caller create":       {stock: scopesOnly},
+	"keybearer operator create":     {stock: scopesOnly},
+	"keybearer credential enable":   {stock: stocked, more: []string{"keybearer credential disable docs/crm"}},
+	"keybearer credential rollback": {stock: stocked, more: []string{"printf 'new' | keybearer credential set-secret docs/crm"}},
+	"keybearer credential restore":  {stock: stocked, more: []string{"keybearer credential delete docs/crm"}},
+	"keybearer domain remove":       {stock: stocked, more: []string{"printf 's3cret' | keybearer domain add docs/crm hooks.example.com"}},
+	"keybearer caller enable":       {stock: stocked, more: []string{"keybearer caller disable billing"}},
+	"keybearer caller unbind":       {stock: stocked, more: []string{"keybearer caller bind billing crm"}},
+	"keybearer migrate keyring":     {stock: stocked, config: movingHouse},
+	"keybearer migrate store":       {stock: stocked, config: movingHouse},
+	"keybearer operator enable":     {stock: stocked, more: []string{"keybearer operator disable ada"}},
 }
 
 // Every command has examples, and every example works as it is written.
@@ -100,7 +117,7 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
-	server, err := startServer(t.Context(), home, socketOnly)
+	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,9 @@ func (c *cli) scopeFields(s admin.Scope) []field {
 	if s.Work != nil && s.Work.Waiting != "" {
 		fields = append(fields, row("waiting", odd(string(s.Work.Waiting))))
 	}
+	if s.Work != nil && len(s.Work.Stuck) > 0 {
+		fields = append(fields, row("do not open", bad(strings.Join(s.Work.Stuck, ", "))))
+	}
 	return append(fields,
 		row("created", plain(ago(s.CreatedAt, c.now()))),
 		row("changed", plain(ago(s.UpdatedAt, c.now()))),

@@ -68,6 +68,12 @@ func (c *Client) RotateKey(ctx context.Context, scope string) (Scope, error) {
 	return call[Scope](ctx, c, http.MethodPost, apiPath("scopes", scope, "key:rotate"), nil, nil)
 }
 
+// MoveKey moves a scope's secrets from the former keyring to the current one; nothing is lost. As RotateKey, it may answer before that is
+// finished. For a scope that is on the move it waits with it.
+func (c *Client) MoveKey(ctx context.Context, scope string) (Scope, error) {
+	return call[Scope](ctx, c, http.MethodPost, apiPath("scopes", scope, "key:move"), nil, nil)
+}
+
 // RegenerateKey makes a new generation of the scope's key and destroys the old one with everything that it sealed, or
 // with DryRun tells what that would be.
 func (c *Client) RegenerateKey(ctx context.Context, scope string, r Regenerate) (Regeneration, error) {

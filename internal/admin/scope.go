@@ -16,6 +16,7 @@ func (h *handler) scopeRoutes() {
 	h.route("POST /api/v1/scopes/{scope}/key:generate", generateKey)
 	h.route("POST /api/v1/scopes/{scope}/key:rotate", rotateKey)
 	h.route("POST /api/v1/scopes/{scope}/key:regenerate", regenerateKey)
+	h.route("POST /api/v1/scopes/{scope}/key:move", moveKey)
 }
 
 func wireScope(s custody.Scope) Scope {
@@ -27,7 +28,7 @@ func wireScope(s custody.Scope) Scope {
 		v.Key = &ScopeKey{k.Generation, k.Version, k.CreatedAt, k.RotatedAt}
 	}
 	if w := s.Work; w != nil {
-		v.Work = &Work{w.Kind, w.Done, w.Total, w.By, w.StartedAt, w.Waiting}
+		v.Work = &Work{w.Kind, w.Done, w.Total, w.By, w.StartedAt, w.Waiting, w.Stuck}
 	}
 	return v
 }
@@ -118,6 +119,13 @@ func rotateKey(x *exchange) (*reply, error) {
 		return nil, err
 	}
 	return scopeReply(x.custody.RotateKey(x.Context(), x.ask, x.PathValue("scope")))
+}
+
+func moveKey(x *exchange) (*reply, error) {
+	if err := x.bare(); err != nil {
+		return nil, err
+	}
+	return scopeReply(x.custody.MoveKey(x.Context(), x.ask, x.PathValue("scope")))
 }
 
 func regenerateKey(x *exchange) (*reply, error) {

@@ -12,7 +12,7 @@ type Scope struct {
 	Name        string    `json:"name"`
 	Description string    `json:"description,omitempty"`
 	Key         *ScopeKey `json:"key,omitempty"`  // absent until generated
-	Work        *Work     `json:"work,omitempty"` // an unfinished rotate, regenerate or delete
+	Work        *Work     `json:"work,omitempty"` // an unfinished rotate, regenerate, move or delete
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	DeletedAt   time.Time `json:"deleted_at,omitzero"`
@@ -21,7 +21,7 @@ type Scope struct {
 
 // ScopeKey as the API shows it.
 type ScopeKey struct {
-	Generation uint32    `json:"generation"` // grows with each regenerate
+	Generation uint32    `json:"generation"` // grows with each regenerate, and when the secrets move to another keyring
 	Version    uint32    `json:"version"`    // grows with each rotate
 	CreatedAt  time.Time `json:"created_at"`
 	RotatedAt  time.Time `json:"rotated_at,omitzero"`
@@ -35,6 +35,7 @@ type Work struct {
 	By        keybearer.Subject  `json:"by"`
 	StartedAt time.Time          `json:"started_at"`
 	Waiting   keybearer.Code     `json:"waiting,omitempty"` // why it does not get on just now; it is tried again
+	Stuck     []string           `json:"stuck,omitempty"`   // move: credentials whose secrets do not open with the former key, at most 20; delete them or set their secrets anew
 }
 
 // NewScope is what a scope is made from.

@@ -15,6 +15,7 @@ const (
 	ScopeGenerate   Action = "scope.generate-key"
 	ScopeRotate     Action = "scope.rotate-key"
 	ScopeRegenerate Action = "scope.regenerate-key"
+	ScopeMove       Action = "scope.move-key"
 
 	CredentialList      Action = "credential.list"
 	CredentialShow      Action = "credential.show"
@@ -60,7 +61,9 @@ const (
 	UsageShow Action = "usage.show"
 	AuditRead Action = "audit.read"
 
-	StatusShow Action = "status.show"
+	StatusShow    Action = "status.show"
+	MigrationShow Action = "migration.show"
+	StoreMove     Action = "store.move"
 )
 
 // role is what an action needs of an operator.
@@ -91,6 +94,7 @@ var needs = map[Action]need{
 	ScopeGenerate:   {role: scopeAdmin},
 	ScopeRotate:     {role: scopeAdmin},
 	ScopeRegenerate: {role: scopeAdmin}, // of global: instanceAdmin
+	ScopeMove:       {role: scopeAdmin},
 
 	CredentialList:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
 	CredentialShow:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
@@ -135,7 +139,9 @@ var needs = map[Action]need{
 	UsageShow: {role: instanceAdmin, reads: true}, // of one credential: as CredentialShow
 	AuditRead: {role: scopeAdmin, reads: true},    // scope admins: their scopes' events
 
-	StatusShow: {role: instanceAdmin, reads: true},
+	StatusShow:    {role: instanceAdmin, reads: true},
+	MigrationShow: {role: instanceAdmin, reads: true},
+	StoreMove:     {role: instanceAdmin},
 }
 
 // needOf looks the action up. An unknown one takes more than anybody has.

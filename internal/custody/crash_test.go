@@ -102,6 +102,13 @@ func (l *lab) inScope(s *keybearer.Scope) []*keybearer.Credential {
 // crashes runs an operation on a village with a crash at its first outside step, its second and so on, each before and after the step took
 // effect, until it goes through. After each crash everything is opened again and resumed, and check judges what is there.
 func crashes(t *testing.T, op func(context.Context, *lab) error, check func(t *testing.T, l *lab, v village, made []string, acknowledged bool)) {
+	crashesWith(t, func(*lab) {}, op, check)
+}
+
+// crashesWith is crashes with a lab that prepare changes before it is opened again for the operation.
+func crashesWith(t *testing.T, prepare func(*lab), op func(context.Context, *lab) error,
+	check func(t *testing.T, l *lab, v village, made []string, acknowledged bool),
+) {
 	steps := 0
 	for _, after := range []bool{false, true} {
 		for n := 1; ; n++ {
@@ -111,6 +118,7 @@ func crashes(t *testing.T, op func(context.Context, *lab) error, check func(t *t
 				l := newLab(t)
 				v := l.village()
 				l.close()
+				prepare(l)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				f := &fuse{after: after, blow: cancel}

@@ -29,6 +29,13 @@ type Config struct {
 	Ledger  keybearer.Ledger // optional: without it nothing is known of use
 	Logger  *slog.Logger     // optional: for what happens behind long operations; never gets a secret
 
+	// Current, optional, is for a Keyring over two: it tells whether a key is in the one in which new keys are made. Without it there is
+	// nothing to move secrets from.
+	Current func(ctx context.Context, key string) (bool, error)
+
+	// Mover, optional, is for a Store over two: it moves the records from the former one.
+	Mover Mover
+
 	// Tail, optional, reads the audit log back: the last n events for which keep is true. Resume looks there for what a crash left
 	// between the log and the mark of delivery, so that it gets no second line.
 	Tail func(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error)
@@ -55,6 +62,8 @@ type Custody struct {
 	ledger  keybearer.Ledger
 	log     *slog.Logger
 	tail    func(context.Context, int, func(*keybearer.Event) bool) ([]keybearer.Event, error)
+	current func(context.Context, string) (bool, error)
+	mover   Mover
 
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
@@ -77,7 +86,7 @@ func New(cfg Config) (*Custody, error) {
 		return nil, keybearer.NewError(keybearer.Internal, "custody needs a store, a keyring and an audit log")
 	}
 	c := &Custody{
-		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail,
+		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current, mover: cfg.Mover,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
 	}
 	if k, ok := cfg.Keyring.(keybearer.OpenOnly); ok {
@@ -102,6 +111,9 @@ func New(cfg Config) (*Custody, error) {
 		c.wait = DefaultWait
 	}
 	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 30*time.Second, 200
+	if _, ok := c.store.(keybearer.Follower); ok {
+		c.works.learn = learnTime
+	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c, nil
 }

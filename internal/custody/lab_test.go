@@ -12,6 +12,7 @@ import (
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
+	"github.com/keybearer/keybearer/internal/handover"
 	"github.com/keybearer/keybearer/internal/localkeys"
 	"github.com/keybearer/keybearer/internal/sqlstore"
 )
@@ -32,7 +33,9 @@ type lab struct {
 	clock   *clock
 	cfg     custody.Config // as opened last
 	store   *sqlstore.Store
-	keyring *localkeys.Keyring
+	keyring keybearer.Keyring
+	rings   []*localkeys.Keyring // that keyring is made of
+	moving  bool                 // there is a second keyring, and the first is the former one
 	log     *audit.Log
 }
 
@@ -77,8 +80,13 @@ func (l *lab) open(change ...func(*custody.Config)) {
 	if l.store, err = sqlstore.OpenSQLite(context.Background(), filepath.Join(l.dir, "kb.db")); err != nil {
 		l.t.Fatal(err)
 	}
-	if l.keyring, err = localkeys.Open(localkeys.Config{Path: filepath.Join(l.dir, "keyring.key")}); err != nil {
-		l.t.Fatal(err)
+	l.rings = []*localkeys.Keyring{l.ring("keyring.key")}
+	l.keyring = l.rings[0]
+	var both *handover.Keyring
+	if l.moving {
+		l.rings = append(l.rings, l.ring("current.key"))
+		both = handover.NewKeyring(handover.Part{Keyring: l.rings[1], Kind: "local"}, handover.Part{Keyring: l.rings[0], Kind: "local"})
+		l.keyring = both
 	}
 	if l.log, err = audit.OpenFile(l.auditPath(), audit.Options{}); err != nil {
 		l.t.Fatal(err)
@@ -89,6 +97,9 @@ func (l *lab) open(change ...func(*custody.Config)) {
 			return audit.Tail(ctx, l.auditPath(), n, keep)
 		},
 	}
+	if both != nil {
+		l.cfg.Current = both.Current
+	}
 	for _, fn := range change {
 		fn(&l.cfg)
 	}
@@ -96,6 +107,15 @@ func (l *lab) open(change ...func(*custody.Config)) {
 	if err := l.Resume(l.t.Context()); err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+func (l *lab) ring(name string) *localkeys.Keyring {
+	l.t.Helper()
+	k, err := localkeys.Open(localkeys.Config{Path: filepath.Join(l.dir, name)})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return k
 }
 
 // another is one more custody over the same parts, as another server has it.
@@ -110,8 +130,13 @@ func (l *lab) another() *custody.Custody {
 }
 
 func (l *lab) close() {
-	for _, c := range []interface{ Close() error }{l.Custody, l.log, l.keyring, l.store} {
+	for _, c := range []interface{ Close() error }{l.Custody, l.log, l.store} {
 		if err := c.Close(); err != nil {
+			l.t.Error(err)
+		}
+	}
+	for _, k := range l.rings {
+		if err := k.Close(); err != nil {
 			l.t.Error(err)
 		}
 	}
@@ -192,14 +217,18 @@ func (l *lab) scopeRecord(name string) *keybearer.Scope {
 
 // opened is a sealed version, opened as the data path does it.
 func (l *lab) opened(s *keybearer.Scope, credentialID string, v *keybearer.Version) (*keybearer.Bundle, error) {
-	if s.Key == nil {
+	key := s.KeyOf(v.Generation)
+	if key == nil {
+		key = s.Key // it is not to open with this one
+	}
+	if key == nil {
 		return nil, keybearer.NewError(keybearer.ScopeKeyMissing, "")
 	}
-	sc, err := keybearer.NewSealContext(s.ID, v.Generation, credentialID, v.Number, s.Key.Share)
+	sc, err := keybearer.NewSealContext(s.ID, v.Generation, credentialID, v.Number, key.Share)
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.keyring.Open(context.Background(), s.Key.Name, sc, v.Sealed)
+	p, err := l.keyring.Open(context.Background(), key.Name, sc, v.Sealed)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (c *Custody) EnableCredential(ctx context.Context, ask Ask, ref keybearer.R
 func (c *Custody) RollbackCredential(ctx context.Context, ask Ask, ref keybearer.Ref) (Credential, error) {
 	return c.changeCredential(ctx, ask, ref, CredentialRollback, "", func(ch *change) error {
 		back := c.previous(ch.next, ch.now)
-		if back == nil {
+		if back == nil || ch.on.scope.KeyOf(back.Generation) == nil { // the key that sealed it may be gone
 			return keybearer.NewError(keybearer.NoPreviousVersion, "")
 		}
 		old, now := *back, ch.next.Current

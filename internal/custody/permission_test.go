@@ -56,6 +56,13 @@ var matrix = []struct {
 		_, err := c.RegenerateKey(ctx, ask, f.scope, custody.Regenerate{Confirmation: custody.Confirmation{Confirm: f.scope, Expected: 3}})
 		return err
 	}},
+	{custody.ScopeMove, "ufffff fyfy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
+		_, err := c.MoveKey(ctx, ask, f.scope)
+		if keybearer.CodeOf(err) == keybearer.Conflict {
+			return nil // there is no former keyring, but it was permitted
+		}
+		return err
+	}},
 	{custody.CredentialList, "uhhyyy yyhy hhyyh", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
 		page, err := c.Credentials(ctx, ask, f.scope, keybearer.Query{Text: f.cred.Name})
 		if err == nil && len(page.Items) == 0 {
@@ -245,6 +252,17 @@ var matrix = []struct {
 	}},
 	{custody.StatusShow, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
 		_, err := c.Status(ctx, ask)
+		return err
+	}},
+	{custody.MigrationShow, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
+		_, err := c.KeyMigration(ctx, ask)
+		return err
+	}},
+	{custody.StoreMove, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
+		_, err := c.MoveStore(ctx, ask)
+		if keybearer.CodeOf(err) == keybearer.Conflict {
+			return nil // there is no former store, but it was permitted
+		}
 		return err
 	}},
 	{custody.AuditRead, "ufffff fyyy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {

@@ -20,7 +20,7 @@ func (c *Custody) RotateKey(ctx context.Context, ask Ask, name string) (Scope, e
 			return nil, err
 		}
 		if s.Work != nil {
-			return nil, keybearer.NewError(keybearer.Conflict, "a rotation of this key is under way").WithHint("keybearer scope show tells how far it is")
+			return nil, underWay(s)
 		}
 		live, deleted, err := c.store.CountCredentials(ctx, s.ID)
 		if err != nil {
@@ -35,6 +35,15 @@ func (c *Custody) RotateKey(ctx context.Context, ask Ask, name string) (Scope, e
 		return Scope{}, err
 	}
 	return c.settle(ctx, s.ID)
+}
+
+// underWay is the error of an operation that has to wait for the scope's work.
+func underWay(s *keybearer.Scope) error {
+	what := "a rotation of this key is under way"
+	if s.Work.Kind == keybearer.WorkMove {
+		what = "the secrets of this scope are on the move to another keyring"
+	}
+	return keybearer.NewError(keybearer.Conflict, what).WithHint("keybearer scope show tells how far it is")
 }
 
 // rotateStep is one step of a rotation: the new version of the key, a page of credentials, or the end.

@@ -14,7 +14,7 @@ type Scope struct {
 	Name        string
 	Description string
 	Key         *ScopeKey // nil until generated
-	Work        *Work     // an unfinished rotate, regenerate or delete
+	Work        *Work     // an unfinished rotate, regenerate, move or delete
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	DeletedAt   time.Time
@@ -37,6 +37,7 @@ type Work struct {
 	By        keybearer.Subject
 	StartedAt time.Time
 	Waiting   keybearer.Code // why it does not get on just now; it is tried again
+	Stuck     []string       // move: the first credentials whose secrets do not open with the former key; it goes on without them
 }
 
 func (c *Custody) viewScope(s *keybearer.Scope) Scope {
@@ -48,7 +49,8 @@ func (c *Custody) viewScope(s *keybearer.Scope) Scope {
 		v.Key = &ScopeKey{k.Generation, k.Version, k.CreatedAt, k.RotatedAt}
 	}
 	if w := s.Work; w != nil {
-		v.Work = &Work{w.Kind, w.Done, w.Total, w.By, w.StartedAt, c.works.waiting(s.ID)}
+		waiting, stuck := c.works.waiting(s.ID)
+		v.Work = &Work{w.Kind, w.Done, w.Total, w.By, w.StartedAt, waiting, stuck}
 	}
 	return v
 }

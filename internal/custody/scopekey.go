@@ -115,7 +115,7 @@ func (c *Custody) RegenerateKey(ctx context.Context, ask Ask, name string, r Reg
 			return out, err
 		}
 		next, err := c.install(ctx, p, s, func(next *keybearer.Scope) {
-			next.DoomedKeys = append(next.DoomedKeys, next.Key.Name)
+			doom(next)
 			next.Work = &keybearer.ScopeWork{
 				Kind: keybearer.WorkRegenerate, Cursor: firstID, Total: total,
 				KeepShells: r.KeepShells, By: p.ask.Actor.Subject, StartedAt: c.moment(),
@@ -132,6 +132,16 @@ func (c *Custody) RegenerateKey(ctx context.Context, ask Ask, name string, r Reg
 	}
 	out.Scope, err = c.settle(ctx, out.Scope.ID)
 	return out, err
+}
+
+// doom notes the scope's keys, that of a move under way too, as to be destroyed, and forgets them with their shares.
+func doom(s *keybearer.Scope) {
+	for _, k := range []*keybearer.ScopeKey{s.Key, s.Former} {
+		if k != nil {
+			s.DoomedKeys = append(s.DoomedKeys, k.Name)
+		}
+	}
+	s.Key, s.Former = nil, nil
 }
 
 // dying lists what a regenerate would destroy.
@@ -163,10 +173,7 @@ func (c *Custody) DeleteScope(ctx context.Context, ask Ask, name string, confirm
 		if err := confirm.check(s, deleted); err != nil {
 			return nil, err
 		}
-		if s.Key != nil {
-			s.DoomedKeys = append(s.DoomedKeys, s.Key.Name)
-			s.Key = nil
-		}
+		doom(s)
 		s.DeletedAt = c.moment()
 		s.Work = &keybearer.ScopeWork{Kind: keybearer.WorkDelete, Cursor: firstID, Total: deleted, By: p.ask.Actor.Subject, StartedAt: s.DeletedAt}
 		return []string{"deleted"}, nil
@@ -216,7 +223,7 @@ func (c *Custody) destroyDoomed(ctx context.Context, s *keybearer.Scope) error {
 		return err
 	}
 	for _, key := range s.DoomedKeys {
-		if s.Key != nil && s.Key.Name == key {
+		if s.Key != nil && s.Key.Name == key || s.Former != nil && s.Former.Name == key {
 			return keybearer.NewError(keybearer.Internal, "the scope's journal dooms the key that is in use")
 		}
 		if err := c.keyring.DestroyKey(ctx, key); err != nil {

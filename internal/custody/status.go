@@ -74,6 +74,14 @@ func (c *Custody) missingKeys(scopes []*keybearer.Scope, within func(func(contex
 			parts = append(parts, Part{Name: "key of scope " + s.Name, Err: keybearer.NewError(keybearer.KeyringUnavailable, "the keyring does not have the scope's key").
 				WithHint("restore the keyring that belongs to this store, or regenerate the scope's key").Wrap(err)})
 		}
+		if s.Former == nil {
+			continue
+		}
+		err = within(func(ctx context.Context) error { _, err := c.keyring.KeyVersion(ctx, s.Former.Name); return err })
+		if err != nil {
+			parts = append(parts, Part{Name: "former key of scope " + s.Name, Err: keybearer.NewError(keybearer.KeyringUnavailable, "secrets are on the move, and the former keyring does not have their key").
+				WithHint("put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved").Wrap(err)})
+		}
 	}
 	return parts
 }

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,22 +17,26 @@ type works struct {
 	group   sync.WaitGroup
 
 	firstRetry, lastRetry time.Duration
-	page                  int // how many credentials one step handles
+	page                  int           // how many credentials one step handles
+	learn                 time.Duration // how long others may take to learn of a change; 0: they know before it is acknowledged
 }
 
 type work struct {
 	done  chan struct{}
-	again bool // the journal was written after the last step was read
+	wake  chan struct{} // holds one token when somebody asks for it to go on now
+	again bool          // the journal was written after the last step was read
 	code  keybearer.Code
+	stuck []string
+	quiet time.Time // since when nothing was left to move
 }
 
-func (w *works) waiting(scopeID string) keybearer.Code {
+func (w *works) waiting(scopeID string) (keybearer.Code, []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if r := w.running[scopeID]; r != nil {
-		return r.code
+		return r.code, r.stuck
 	}
-	return ""
+	return "", nil
 }
 
 func (w *works) has(scopeID string) bool {
@@ -50,9 +55,13 @@ func (c *Custody) kick(scopeID string) <-chan struct{} {
 	defer w.mu.Unlock()
 	if r := w.running[scopeID]; r != nil {
 		r.again = true
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
 		return r.done
 	}
-	r := &work{done: make(chan struct{})}
+	r := &work{done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if c.ctx.Err() != nil || c.openOnly {
 		close(r.done)
 		return r.done
@@ -87,6 +96,10 @@ func (c *Custody) run(scopeID string, r *work) {
 	delay := w.firstRetry
 	for {
 		done, err := c.step(c.ctx, scopeID)
+		pause, resting := errors.AsType[rest](err)
+		if resting {
+			err = nil
+		}
 		w.mu.Lock()
 		r.code = keybearer.CodeOf(err)
 		if c.ctx.Err() != nil || done && err == nil && !r.again {
@@ -97,18 +110,27 @@ func (c *Custody) run(scopeID string, r *work) {
 		}
 		r.again = false
 		w.mu.Unlock()
-		if err == nil {
+		if err == nil && !resting {
 			delay = w.firstRetry
 			continue
 		}
-		c.log.Warn("a long operation waits", "scope", scopeID, "error", err)
+		wait := time.Duration(pause)
+		if !resting {
+			c.log.Warn("a long operation waits", "scope", scopeID, "error", err)
+			wait, delay = delay, min(2*delay, w.lastRetry)
+		}
 		select {
-		case <-time.After(delay):
+		case <-time.After(wait):
+		case <-r.wake:
 		case <-c.ctx.Done():
 		}
-		delay = min(2*delay, w.lastRetry)
 	}
 }
+
+// rest is no error: the work goes on after so long, and no sooner is there anything to do.
+type rest time.Duration
+
+func (rest) Error() string { return "a long operation rests" }
 
 // step does the next piece of what the scope's journal says, and reports whether nothing was left.
 func (c *Custody) step(ctx context.Context, scopeID string) (done bool, err error) {
@@ -127,6 +149,8 @@ func (c *Custody) step(ctx context.Context, scopeID string) (done bool, err erro
 		err = c.destroyDoomed(ctx, s)
 	case s.Work.Kind == keybearer.WorkRotate:
 		err = c.rotateStep(ctx, s)
+	case s.Work.Kind == keybearer.WorkMove:
+		err = c.moveStep(ctx, s)
 	case s.Work.Kind == keybearer.WorkRegenerate, s.Work.Kind == keybearer.WorkDelete:
 		err = c.purgeStep(ctx, s)
 	default:

@@ -116,15 +116,13 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 // settle judges until nothing changed meanwhile: so what the pass holds was true at one moment after it was asked for.
 func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, epoch uint64) *keybearer.Error {
 	for range maxRetries {
-		if err := g.judge(ctx, p, caller); err != nil {
+		err := g.judge(ctx, p, caller)
+		p.epoch = g.epoch.Load()
+		// A secret that did not open may have been sealed anew meanwhile, with another key.
+		if p.epoch == epoch || err != nil && err.Code != keybearer.KeyringUnavailable && err.Code != keybearer.CredentialNeedsSecret {
 			return err
 		}
-		p.epoch = g.epoch.Load()
-		if p.epoch == epoch {
-			return nil
-		}
 		epoch = p.epoch
-		var err *keybearer.Error
 		if caller, err = g.identify(ctx, &p.asks.evidence); err != nil {
 			return err
 		}
@@ -134,7 +132,7 @@ func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, ep
 
 // judge decides on one snapshot and opens its secret.
 func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *keybearer.Error {
-	snap, err := g.snapshots.get(ctx, p.asks.ref)
+	snap, err := g.snapshots.get(ctx, p.asks.ref, rereads)
 	if err != nil {
 		return err
 	}

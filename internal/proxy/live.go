@@ -77,7 +77,7 @@ func (g *Gate) again(ctx context.Context, u *use) *keybearer.Error {
 	caller, err := g.identify(ctx, &u.asks.evidence)
 	if err == nil {
 		var snap snapshot
-		if snap, err = g.snapshots.get(ctx, u.asks.ref); err == nil {
+		if snap, err = g.snapshots.get(ctx, u.asks.ref, rereads); err == nil {
 			d := u.asks.decide(g.now(), caller, &snap, u.addresses.Reach)
 			err = u.asks.refusal(&d)
 			if err == nil && (d.Destination != u.destination || snap.Credential.ID != u.credentialID) {

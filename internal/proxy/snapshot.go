@@ -38,6 +38,7 @@ type row struct {
 	credential *keybearer.Credential // nil: there is none of that name
 	rules      []string
 	last       *atomic.Pointer[snapshot]
+	torn       *atomic.Bool // its key is gone: reading it again was of no use
 }
 
 // snapshots makes them of the records of scope and credential, each cached by the name that requests use. A change of a scope, which each step of a
@@ -46,8 +47,8 @@ type snapshots struct {
 	store   keybearer.Store
 	keyring keybearer.Keyring
 	now     func() time.Time
-	ttl     time.Duration // how long an opened secret serves without asking the keyring
-	stale   time.Duration // how long it serves while the keyring cannot answer
+	ttl     time.Duration                          // how long an opened secret serves without asking the keyring
+	stale   time.Duration                          // how long it serves while the keyring cannot answer
 	scopes  *fence.Cache[string, *keybearer.Scope] // nil: there is none of that name
 	rows    *fence.Cache[keybearer.Ref, row]       // by scope id
 
@@ -57,6 +58,7 @@ type snapshots struct {
 
 const (
 	maxSnapshots   = 1 << 16
+	rereads        = 2 // of a scope and a credential that seem to be of two moments
 	openTimeout    = 2 * time.Second
 	reopenInterval = time.Second // between attempts while the keyring cannot answer
 	refreshAhead   = 5           // in the last fifth of its time a secret is opened anew, while nobody has to wait for it
@@ -114,7 +116,9 @@ func (s *snapshots) safeFor(scope *keybearer.Scope, c *keybearer.Credential) *sa
 }
 
 // get returns the snapshot for ref. An unknown scope or credential is a snapshot without them; the error is StoreUnavailable.
-func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (snapshot, *keybearer.Error) {
+// A secret that was sealed with a key that the scope does not have may be on the move to another keyring, and the two records of two moments: they are
+// read again, up to so many times.
+func (s *snapshots) get(ctx context.Context, ref keybearer.Ref, again int) (snapshot, *keybearer.Error) {
 	scope, err := s.scopes.Get(ctx, ref.Scope, func(ctx context.Context) (*keybearer.Scope, []string, error) {
 		scope, err := s.store.Scope(ctx, ref.Scope)
 		switch {
@@ -128,10 +132,18 @@ func (s *snapshots) get(ctx context.Context, ref keybearer.Ref) (snapshot, *keyb
 	if err != nil || scope == nil {
 		return snapshot{}, unavailable(ctx, err)
 	}
-	ref.Scope = scope.ID
-	r, err := s.rows.Get(ctx, ref, func(ctx context.Context) (row, []string, error) { return s.read(ctx, ref) })
+	in := keybearer.Ref{Scope: scope.ID, Name: ref.Name}
+	r, err := s.rows.Get(ctx, in, func(ctx context.Context) (row, []string, error) { return s.read(ctx, in) })
 	if err != nil || r.credential == nil {
 		return snapshot{}, unavailable(ctx, err)
+	}
+	if sealed := &r.credential.Current; len(sealed.Sealed) > 0 && scope.KeyOf(sealed.Generation) == nil && !r.torn.Load() {
+		if again > 0 {
+			s.scopes.Changed(scope.ID)
+			s.rows.Changed(r.credential.ID)
+			return s.get(ctx, ref, again-1)
+		}
+		r.torn.Store(true)
 	}
 	last := r.last.Load()
 	if last == nil || last.Scope != scope {
@@ -149,7 +161,7 @@ func (s *snapshots) read(ctx context.Context, ref keybearer.Ref) (row, []string,
 	case err != nil:
 		return row{}, nil, err
 	}
-	r := row{credential: c, last: new(atomic.Pointer[snapshot])}
+	r := row{credential: c, last: new(atomic.Pointer[snapshot]), torn: new(atomic.Bool)}
 	for _, rule := range c.Current.Terms.Rules {
 		r.rules = append(r.rules, rule.String())
 	}

@@ -1,6 +1,9 @@
 package sqlstore
 
-import "database/sql"
+import (
+	"context"
+	"database/sql"
+)
 
 // KeepChanges sets how many changes stay in the feed.
 func (s *Store) KeepChanges(n int64) { s.keep = n }
@@ -18,4 +21,9 @@ func (s *Store) Statements() []string {
 		texts = append(texts, text)
 	}
 	return texts
+}
+
+// Remark gives a store the mark that it would have in a backup.
+func (s *Store) Remark(ctx context.Context, m Mark) error {
+	return s.write(ctx, "mark", func(t *transaction) error { return t.mark(m) })
 }
