@@ -126,6 +126,13 @@ func TestWrappedSecretID(t *testing.T) {
 	}
 	wrap()
 	recovers(t, late)
+	// An empty answer, as of a proxy that has lost Vault, is no secret id, and no reason to panic.
+	empty := w.config()
+	empty.Auth.(*AppRole).Wrapped = true
+	empty.Address = "http://" + harness.StartServer(t, harness.ServerOptions{Handler: answer(200)}).Addr.String()
+	if err := read(t.Context(), newClient(t, empty)); err == nil || Away(err) {
+		t.Errorf("an empty answer to the unwrapping: %v", err)
+	}
 }
 
 func TestJWT(t *testing.T) {

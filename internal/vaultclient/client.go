@@ -255,10 +255,19 @@ func (c *Client) fail(r Request, body []byte, err error) *Error {
 	if answer, ok := errors.AsType[*api.ResponseError](err); ok {
 		e.Status, e.Err = answer.StatusCode, nil
 		e.Messages = oneLine(strings.Join(answer.Errors, "; "))
+		e.Nothing = answer.StatusCode == http.StatusNotFound && saysNothing(body)
 	} else if !errors.Is(err, errLocal) {
 		c.http.CloseIdleConnections() // whatever they lead to, it may be gone
 	}
 	return e
+}
+
+// saysNothing reports whether a body is the one with which Vault says that nothing is at a path: {"errors":[]}.
+func saysNothing(body []byte) bool {
+	var answer struct {
+		Errors *[]json.RawMessage `json:"errors"`
+	}
+	return json.Unmarshal(body, &answer) == nil && answer.Errors != nil && len(*answer.Errors) == 0
 }
 
 func oneLine(s string) string {
