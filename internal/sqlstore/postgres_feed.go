@@ -161,11 +161,11 @@ func (f *feed) wait(ctx context.Context, conn *sql.Conn) error {
 }
 
 // committed tells of a commit made here, and of all before it. When the database cannot be asked any more, the commit alone is told; it
-// will be told again with the others.
+// will be told again with the others. A commit behind the last change told is either told already, or the first in a history that went back.
 func (f *feed) committed(ctx context.Context, db querier, t *transaction) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.last.number < t.last && f.advance(ctx, db, false) != nil {
+	if f.last.number != t.last && f.advance(ctx, db, false) != nil {
 		f.watch.tell(t.changes)
 	}
 }
