@@ -255,6 +255,9 @@ func (c *Client) fail(r Request, body []byte, err error) *Error {
 	if answer, ok := errors.AsType[*api.ResponseError](err); ok {
 		e.Status, e.Err = answer.StatusCode, nil
 		e.Messages = oneLine(strings.Join(answer.Errors, "; "))
+		if answer.RawError { // of a proxy, and it may repeat what was sent
+			e.Messages = "not in Vault's words"
+		}
 		e.Nothing = answer.StatusCode == http.StatusNotFound && saysNothing(body)
 	} else if !errors.Is(err, errLocal) {
 		c.http.CloseIdleConnections() // whatever they lead to, it may be gone
