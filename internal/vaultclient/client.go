@@ -265,12 +265,19 @@ func (c *Client) fail(r Request, body []byte, err error) *Error {
 	return e
 }
 
-// saysNothing reports whether a body is the one with which Vault says that nothing is at a path: {"errors":[]}.
+// saysNothing reports whether a body is one with which Vault says that nothing is at a path: {"errors":[]}, or what KV says of a version
+// that was deleted.
 func saysNothing(body []byte) bool {
 	var answer struct {
 		Errors *[]json.RawMessage `json:"errors"`
+		Data   struct {
+			Metadata json.RawMessage `json:"metadata"`
+		} `json:"data"`
 	}
-	return json.Unmarshal(body, &answer) == nil && answer.Errors != nil && len(*answer.Errors) == 0
+	if json.Unmarshal(body, &answer) != nil {
+		return false
+	}
+	return answer.Errors != nil && len(*answer.Errors) == 0 || len(answer.Data.Metadata) > 0
 }
 
 func oneLine(s string) string {
