@@ -236,7 +236,7 @@ func resolve(text *string) error {
 	if err != nil {
 		return err
 	}
-	*text = resolved
+	*text = strings.TrimSpace(resolved) // a file may end with a line break
 	return nil
 }
 

@@ -84,3 +84,53 @@ func TestNoMoreThanTheLimitAreUnderWay(t *testing.T) {
 		close(hold)
 	})
 }
+
+// Those who wait for a slot when nobody is found do not find out again, one after the other.
+func TestWhoWaitedDoesNotFindOutAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker.New(2, time.Second, away)
+		var calls atomic.Int32
+		var wg sync.WaitGroup
+		began := time.Now()
+		for range 100 {
+			wg.Go(func() {
+				err := b.Do(t.Context(), func(context.Context) error {
+					calls.Add(1)
+					time.Sleep(500 * time.Millisecond) // the bubble's clock
+					return errAway
+				})
+				if !errors.Is(err, errAway) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n, took := calls.Load(), time.Since(began); n != 2 || took != 500*time.Millisecond {
+			t.Errorf("%d calls in %v", n, took)
+		}
+	})
+}
+
+// A call that its caller gave up neither opens nor closes.
+func TestAnImpatientCallerSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker.New(2, time.Second, away)
+		giveUp := func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			_ = b.Do(ctx, func(ctx context.Context) error {
+				cancel()
+				return ctx.Err()
+			})
+		}
+		giveUp()
+		if !b.Away().IsZero() {
+			t.Error("it opened")
+		}
+		_ = b.Do(t.Context(), func(context.Context) error { return errAway })
+		time.Sleep(2 * time.Second) // the bubble's clock
+		giveUp()
+		if b.Away().IsZero() {
+			t.Error("it closed")
+		}
+	})
+}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -170,6 +168,10 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lost, err := vaultclient.New(vaultclient.Config{Address: w.URL, Auth: &vaultclient.AppRole{Mount: "none", RoleID: w.data.RoleID, SecretIDFile: w.data.SecretIDFile}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		config Config
 		check  string
@@ -177,13 +179,14 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 		hint   string
 		warn   bool
 	}{
-		"no such mount":     {Config{Mount: "none", Data: w.client(t, w.data)}, "mount none", "not there", "vault secrets enable -path=none transit", false},
-		"another engine":    {Config{Mount: "kv", Data: w.client(t, role)}, "mount kv", "no transit engine", "vault secrets enable", false},
-		"wrong secret id":   {Config{Mount: w.mount, Data: w.client(t, bad)}, "login of the data role", "refuses the login", "secret id", false},
-		"wrong control":     {Config{Mount: w.mount, Data: w.client(t, w.data), Control: w.client(t, bad)}, "login of the control role", "refuses the login", "secret id", false},
-		"root":              {Config{Mount: w.mount, Data: w.root(t)}, "login of the data role", "root token", "policy of docs/vault.md", false},
-		"roles swapped":     {Config{Mount: w.mount, Data: w.client(t, w.control), Control: w.client(t, w.data)}, "limits of the data role", "rewrap secrets", "keybearer-data", false},
-		"ignored namespace": {Config{Mount: w.mount, Data: far}, "namespace team-a", "ignores", "remove namespace", true},
+		"no such mount":      {Config{Mount: "none", Data: w.client(t, w.data)}, "mount none", "not there", "vault secrets enable -path=none transit", false},
+		"another engine":     {Config{Mount: "kv", Data: w.client(t, role)}, "mount kv", "no transit engine", "vault secrets enable", false},
+		"no such auth mount": {Config{Mount: w.mount, Data: lost}, "login of the data role", "refuses the login", "auth method", false},
+		"wrong secret id":    {Config{Mount: w.mount, Data: w.client(t, bad)}, "login of the data role", "refuses the login", "secret id", false},
+		"wrong control":      {Config{Mount: w.mount, Data: w.client(t, w.data), Control: w.client(t, bad)}, "login of the control role", "refuses the login", "secret id", false},
+		"root":               {Config{Mount: w.mount, Data: w.root(t)}, "login of the data role", "root token", "policy of docs/vault.md", false},
+		"roles swapped":      {Config{Mount: w.mount, Data: w.client(t, w.control), Control: w.client(t, w.data)}, "limits of the data role", "rewrap secrets", "keybearer-data", false},
+		"ignored namespace":  {Config{Mount: w.mount, Data: far}, "namespace team-a", "ignores", "remove namespace", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := New(c.config)
@@ -196,26 +199,14 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 // A clock that differs is found, whichever goes ahead. Between this Vault and the keyring stands a proxy that changes what time it is.
 func TestClocksThatDiffer(t *testing.T) {
 	w := newWorld(t)
-	target, err := url.Parse(w.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	shift := int64(0)
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.ModifyResponse = func(r *http.Response) error {
+	k := w.behind(t, nil, func(r *http.Response) error {
 		body, err := io.ReadAll(r.Body)
 		body = serverTime.ReplaceAllFunc(body, func([]byte) []byte { return fmt.Appendf(nil, `"server_time_utc":%d`, time.Now().Unix()+shift) })
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		return err
-	}
-	front := harness.StartServer(t, harness.ServerOptions{Handler: proxy})
-	data, err := vaultclient.New(vaultclient.Config{Address: "http://" + front.Addr.String(), Auth: &vaultclient.AppRole{RoleID: w.data.RoleID, SecretIDFile: w.data.SecretIDFile}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := New(Config{Mount: w.mount, Data: data})
-	t.Cleanup(func() { _ = k.Close() })
+	})
 	for _, shift = range []int64{0, 20, -20} {
 		for _, f := range k.Diagnose(t.Context()) {
 			if f.Err != nil {

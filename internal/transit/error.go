@@ -18,7 +18,7 @@ func absent(err error) bool {
 
 func unavailable(op string, err error) error {
 	e := vaultclient.Describe(keybearer.KeyringUnavailable, op, err)
-	if vaultclient.Status(err) == http.StatusNotFound {
+	if v, ok := errors.AsType[*vaultclient.Error](err); ok && v.Status == http.StatusNotFound && !v.Login {
 		e.Detail, e.Hint = "Vault has no transit engine there", "check mount and namespace: vault secrets list"
 	}
 	return e

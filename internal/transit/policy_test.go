@@ -148,6 +148,9 @@ func TestProbesHaveNoEffect(t *testing.T) {
 		}
 		return requestID.ReplaceAllString(s, "")
 	}
+	if len(dataLacks) != 25 || len(controlLacks) != 17 {
+		t.Errorf("docs/vault.md gives other numbers than %d and %d", len(dataLacks), len(controlLacks))
+	}
 	before := state()
 	root := w.root(t)
 	for _, p := range slices.Concat(dataNeeds, dataLacks, controlNeeds, controlLacks) {

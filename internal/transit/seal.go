@@ -42,8 +42,11 @@ func (k *Keyring) Seal(ctx context.Context, key string, sc keybearer.SealContext
 	case !validName(key):
 		return nil, notFound(op)
 	}
+	if plaintext == nil {
+		plaintext = []byte{} // or it would not be one to Vault
+	}
 	var sealed item
-	err := post(ctx, k.control, k.path("encrypt", key), item{Plaintext: plaintext, Context: sc[:]}, &sealed)
+	err := post(ctx, k.control, k.path("encrypt", key), map[string]any{"plaintext": plaintext, "context": sc[:]}, &sealed)
 	if err != nil {
 		return nil, k.missing(ctx, op, key, err)
 	}
@@ -88,7 +91,7 @@ func unopenable(op string, err error) error {
 }
 
 // post asks for one item.
-func post(ctx context.Context, c *vaultclient.Client, path string, in item, out *item) error {
+func post(ctx context.Context, c *vaultclient.Client, path string, in any, out *item) error {
 	body, err := c.Do(ctx, vaultclient.Request{Method: http.MethodPut, Path: path, Body: in})
 	if err != nil {
 		return err

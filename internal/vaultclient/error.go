@@ -115,8 +115,6 @@ func (e *Error) loginHint() string {
 		return "the secret id is used up, expired or of another role: write a new one into the file, and check role_id"
 	case strings.HasPrefix(e.Path, "auth/token/"):
 		return "the token has expired or was revoked: write a new one into the file"
-	case e.Status == http.StatusNotFound, strings.Contains(e.Messages, "no handler for route"):
-		return "the auth method is not mounted there: vault auth enable, or say mount in auth"
 	}
-	return "check the role, its bindings and the files that auth names"
+	return "check that the auth method is mounted there (vault auth list), and the role, its bindings and the files that auth names"
 }

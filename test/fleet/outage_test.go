@@ -53,9 +53,12 @@ func (f *fleet) endure(t *testing.T, o outage, cold string) {
 	o.mend(t, f)
 	mended := time.Now()
 	var all sync.WaitGroup
-	errs := make([]error, len(f.nodes))
+	wanted := []string{cold, "docs/c0", "docs/c1", "docs/c2"}
+	errs := make([]error, len(wanted)*len(f.nodes))
 	for i, n := range f.nodes {
-		all.Go(func() { _, errs[i] = n.until(cold, "", 2*recovery) })
+		for j, c := range wanted {
+			all.Go(func() { _, errs[i*len(wanted)+j] = n.until(c, "", 2*recovery) })
+		}
 	}
 	all.Wait()
 	recovered := time.Since(mended)
@@ -343,7 +346,7 @@ func TestANodeThatIsCutOffFallsBehindForItsTimeAndNoLonger(t *testing.T) {
 			if _, err := lone.until("docs/c1", "", holdsWithin); err != nil {
 				t.Error(err)
 			}
-			report(t, "one node of three "+how+" off from PostgreSQL", fmt.Sprintf("it served what it knew for %v (store_max_stale 6s), and heard what it had missed %v after the end", millis(ended), millis(heard)))
+			report(t, "one node of three, its way to PostgreSQL "+how, fmt.Sprintf("it served what it knew for %v (store_max_stale 6s), and heard what it had missed %v after the end", millis(ended), millis(heard)))
 		})
 	}
 }

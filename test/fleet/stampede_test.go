@@ -23,6 +23,7 @@ func TestFiveThousandWhoWaitMakeOneCall(t *testing.T) {
 	f := newFleet(t, plan{nodes: 1, options: []string{"secret_ttl 1h"}})
 	n := f.nodes[0]
 	f.billing(1)
+	f.credential("docs/cold")
 	n.web = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: n.Proxy.String()}), MaxIdleConns: waiting, MaxIdleConnsPerHost: waiting,
 	}}
@@ -59,7 +60,6 @@ func TestFiveThousandWhoWaitMakeOneCall(t *testing.T) {
 	}
 
 	// Away for good: those who come are refused, and Vault is not stormed when it comes back.
-	f.credential("docs/cold")
 	n.toVault.Cut()
 	tries := hangUp(t, n.toVault.Addr.String())
 	began, refused := time.Now(), 0

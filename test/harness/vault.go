@@ -100,18 +100,24 @@ func (v *Vault) StartSealed(tb TB) {
 
 func (v *Vault) start(tb TB) {
 	tb.Helper()
+	v.Process = Start(tb, Command{
+		Name: "vault", Path: VaultBinary(tb), Args: []string{"server", "-config=" + v.config}, Env: []string{"HOME=" + Dir(tb)},
+		Ready: Accepts(v.Addr),
+	})
+}
+
+// VaultBinary returns the path of the program that test/setup builds.
+func VaultBinary(tb TB) string {
+	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		tb.Fatalf("%v", err)
+		tb.Fatalf("where Vault is built: %v; run make setup", err)
 	}
 	binary := filepath.Join(cache, "keybearer", "vault-"+vaultVersion)
 	if _, err := os.Stat(binary); err != nil {
 		tb.Fatalf("Vault %s is not built: %v; run make setup", vaultVersion, err)
 	}
-	v.Process = Start(tb, Command{
-		Name: "vault", Path: binary, Args: []string{"server", "-config=" + v.config}, Env: []string{"HOME=" + Dir(tb)},
-		Ready: Accepts(v.Addr),
-	})
+	return binary
 }
 
 // Seal seals it: it answers 503 to everything until Unseal.

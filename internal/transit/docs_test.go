@@ -1,0 +1,80 @@
+package transit
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/vaultclient"
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+// What docs/vault.md tells people to type is typed here, with the real vault command against a new Vault; what comes of it serves, and
+// Diagnose finds nothing to mend.
+func TestTheDocumentedSetUp(t *testing.T) {
+	v := harness.StartVault(t, harness.VaultOptions{})
+	dir := t.TempDir()
+	for name, hcl := range harness.DocumentedPolicies(t, "docs/vault.md") {
+		harness.WriteFile(t, filepath.Join(dir, name+".hcl"), []byte(hcl))
+	}
+	page, err := os.ReadFile(filepath.Join(harness.Repository(), "docs/vault.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script strings.Builder
+	for _, part := range strings.Split(string(page), "\n```bash\n")[1:] {
+		block, _, _ := strings.Cut(part, "\n```\n")
+		script.WriteString(block + "\n")
+	}
+	if n := strings.Count(script.String(), "vault "); n < 8 {
+		t.Fatalf("the page has %d commands", n)
+	}
+	if err := os.Symlink(harness.VaultBinary(t), filepath.Join(dir, "vault")); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "bash", "-euxo", "pipefail", "-c", script.String())
+	c.Dir = dir
+	c.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "VAULT_ADDR=" + v.URL, "VAULT_TOKEN=" + v.Token}
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+
+	client := func(role, secret string, wrapped bool) *vaultclient.Client {
+		id, err := os.ReadFile(filepath.Join(dir, role+".role-id"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, secret)
+		if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+			t.Fatalf("%s: %v, %v", file, info, err)
+		}
+		c, err := vaultclient.New(vaultclient.Config{
+			Address: v.URL, Auth: &vaultclient.AppRole{RoleID: strings.TrimSpace(string(id)), SecretIDFile: file, Wrapped: wrapped},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for _, data := range []*vaultclient.Client{client("data", "data.secret-id", false), client("data", "data.wrapped", true)} {
+		k := New(Config{Mount: "keybearer", Data: data, Control: client("control", "control.secret-id", false)})
+		t.Cleanup(func() { _ = k.Close() })
+		name := "key-" + filepath.Base(t.TempDir())
+		createKey(t, k, name)
+		sealed, err := k.Seal(t.Context(), name, keybearer.SealContext{1}, []byte("secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := k.Open(t.Context(), name, keybearer.SealContext{1}, sealed); err != nil || string(got) != "secret" {
+			t.Errorf("%q, %v", got, err)
+		}
+		for _, f := range k.Diagnose(t.Context()) {
+			if f.Err != nil {
+				t.Errorf("%s: %s (%s)", f.Check, f.Detail, f.Err.Advice())
+			}
+		}
+	}
+}
