@@ -22,6 +22,9 @@ const learnTime = 3 * time.Second
 // credential is among it the old key stays, too, until that is deleted or has another secret.
 // It returns [keybearer.ScopeKeyMissing], and [keybearer.Conflict] when there is no former keyring, the key is not in it, or a rotation is under way.
 func (c *Custody) MoveKey(ctx context.Context, ask Ask, name string) (Scope, error) {
+	if err := c.awaitQuiet(ctx, ask, name); err != nil {
+		return Scope{}, err
+	}
 	s, err := onScope(ctx, c, ask, name, ScopeMove, func(p *permit, s *keybearer.Scope) (Scope, error) {
 		if err := ready(s); err != nil {
 			return Scope{}, err
@@ -54,6 +57,39 @@ func (c *Custody) MoveKey(ctx context.Context, ask Ask, name string) (Scope, err
 		return Scope{}, err
 	}
 	return c.settle(ctx, s.ID)
+}
+
+const (
+	quietTime = 18 * time.Second // which leaves an answer time to wait for the work
+	quietLook = 50 * time.Millisecond
+)
+
+// awaitQuiet waits until nothing in this process is left that could not open what the new key seals. Whoever may not move the scope does not
+// wait.
+func (c *Custody) awaitQuiet(ctx context.Context, ask Ask, name string) error {
+	if c.quiet == nil || c.quiet() {
+		return nil
+	}
+	s, err := c.liveScope(ctx, name)
+	if err != nil {
+		return err
+	}
+	if _, err := c.authorise(ask, ScopeMove, target{scope: s}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quietTime)
+	defer cancel()
+	tick := time.NewTicker(quietLook)
+	defer tick.Stop()
+	for !c.quiet() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return keybearer.NewError(keybearer.Conflict, "an older configuration is still ending, and knows only the former keyring").
+				WithHint("it ends with its last request; try again then, or restart the server")
+		}
+	}
+	return nil
 }
 
 // movable returns nil when the scope's key is in the former keyring.

@@ -485,3 +485,30 @@ func TestTheOldKeyOutlivesWhatOthersMayNotKnowYet(t *testing.T) {
 	}
 	l.moved(t, v)
 }
+
+func TestAMoveWaitsForOlderConfigurations(t *testing.T) {
+	var asked atomic.Int32
+	l, v := movingLab(t, func(cfg *custody.Config) { cfg.Quiet = func() bool { return asked.Add(1) > 3 } })
+	_, err := l.MoveKey(t.Context(), by(custody.Actor{Subject: "user:ada"}), "docs")
+	wantCode(t, err, keybearer.Forbidden)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("whoever may not move it waited: %d", n)
+	}
+	if _, err := l.MoveKey(t.Context(), test, "docs"); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 4 {
+		t.Errorf("asked %d times", n)
+	}
+	l.moved(t, v)
+	l.cfg.Quiet = func() bool { return false }
+	restless := l.another()
+	defer restless.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = restless.MoveKey(ctx, test, "ops")
+	wantCode(t, err, keybearer.Conflict)
+	if l.scopeRecord("ops").Generation != 1 {
+		t.Error("it did not wait")
+	}
+}

@@ -40,7 +40,7 @@ func (h *household) secret(n int64) string {
 // 500 requests a second and operators edit: no request fails, each carries the secret that was acknowledged last before it or a later one, and no edit
 // is lost.
 func TestMovingHouseUnderLoad(t *testing.T) {
-	server := harness.StartPostgres(t, "fsync=off")
+	server := harness.StartPostgres(t)
 	vault := harness.StartVault(t, harness.VaultOptions{})
 	keyrings := map[string]string{}
 	for _, mount := range []string{"keybearer", "second"} {
@@ -114,6 +114,25 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 		}
 	}
 	w.settled(client, town)
+	harness.Await(t, "every use is counted once", 30*time.Second, func() error {
+		counted := int64(0)
+		for _, h := range town {
+			c, err := client.Credential(t.Context(), h.ref)
+			if err != nil {
+				return err
+			}
+			if c.Usage != nil {
+				counted += int64(c.Usage.Count)
+			}
+		}
+		if want := sent.Load() + int64(len(town)); counted != want {
+			return fmt.Errorf("%d of %d", counted, want)
+		}
+		return nil
+	})
+	if out := w.CLI(t, "", "doctor"); out.Code != 0 {
+		t.Errorf("doctor: exit %d: %s%s", out.Code, out.Stdout, out.Stderr)
+	}
 	w.Restart(t) // and it is all there after a restart, in a process that has seen nothing of the move
 	w.settled(client, town)
 
