@@ -246,7 +246,7 @@ func TestTheOutboxOfNodes(t *testing.T) {
 			t.Errorf("node %s: %v", n, ids)
 		}
 	}
-	ids, seqs := pending("a", 10)
+	_, seqs := pending("a", 10)
 	if err := nodes["a"].Delivered(t.Context(), seqs...); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestTheOutboxOfNodes(t *testing.T) {
 		commit("c", fmt.Sprint("late", i))
 	}
 	execute(t, db, `UPDATE events SET since = since - 30000000 WHERE node = 'c'`)
-	if ids, _ = pending("a", 100); len(ids) != 0 {
+	if ids, _ := pending("a", 100); len(ids) != 0 {
 		t.Errorf("taken before the minute was over: %v", ids)
 	}
 	execute(t, db, `UPDATE events SET since = since - 31000000 WHERE node = 'c'`)
@@ -274,7 +274,7 @@ func TestTheOutboxOfNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	if ids, _ = pending("a", 100); len(ids) != 0 || time.Since(began) > 5*time.Second {
+	if ids, _ := pending("a", 100); len(ids) != 0 || time.Since(began) > 5*time.Second {
 		t.Errorf("after %v, while another takes them: %v", time.Since(began), ids)
 	}
 	if err := tx.Rollback(); err != nil {
