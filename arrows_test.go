@@ -23,11 +23,13 @@ var mayImport = map[string][]string{
 	"/internal/localkeys":   {""},
 	"/internal/vaultclient": {"", "/internal/breaker"},
 	"/internal/transit":     {"", "/internal/vaultclient"},
+	"/internal/vaultkv":     {"", "/internal/vaultclient"},
 	"/internal/audit":       {""},
 	"/internal/proxy":       {"", "/policy", "/internal/fence", "/internal/inject", "/internal/dial"},
 	"/internal/custody":     {"", "/policy"},
 	"/internal/admin":       {"", "/policy", "/internal/custody", "/internal/audit"},
 	"/internal/demo":        {"", "/internal/admin"},
+	"/internal/manifest":    {"", "/policy", "/internal/admin"}, // a client of the admin API
 	"/caddymodule":          {"*"},
 	"/cmd/keybearer":        {"*"},
 }

@@ -25,12 +25,7 @@ type Postgres struct {
 	// server's certificate is verified; on this machine it need not have one.
 	DSN string `json:"dsn,omitempty"`
 
-	// Name of this process among those that share the database, the same after a restart: its audit events and its place in its audit
-	// log are kept by that name. Placeholders are allowed. Default: a random one, kept in the file `node` in the home directory.
-	Node string `json:"node,omitempty"`
-
-	// How often the database is asked for changes when it announces none, between 10ms and 1s. Default: 300ms.
-	Poll caddy.Duration `json:"poll,omitempty"`
+	Sharing
 
 	dsn keybearer.Secret
 }
@@ -55,43 +50,22 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("unexpected argument after the DSN: put a DSN with blanks into quotes")
 	}
-	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if seen[option] {
-			return d.Errf("%s is written twice: keep one", option)
-		}
-		seen[option] = true
-		var err error
-		switch option {
-		case "node":
-			p.Node, err = argument(d, "a name")
-		case "poll":
-			var v *caddy.Duration
-			if v, err = duration(d); err == nil {
-				p.Poll = *v
-			}
-		default:
-			return d.Errf("unknown option %q: store postgres takes node and poll", option)
-		}
+		known, err := p.unmarshalOption(d)
 		if err != nil {
 			return err
+		}
+		if !known {
+			return d.Errf("unknown option %q: store postgres takes node and poll", d.Val())
 		}
 	}
 	return nil
 }
 
-const (
-	minPoll  = 10 * time.Millisecond
-	maxPoll  = time.Second
-	openWait = 30 * time.Second // for a database that starts at the same time
-)
-
 var (
 	// clearPassword finds a password in a DSN of either form; it may be a placeholder.
 	clearPassword = regexp.MustCompile(`(?i)^[a-z]+://[^/@:]*:([^/@]+)@|\b(?:ssl)?password\s*=\s*([^\s&]+)`)
 	placeholder   = regexp.MustCompile(`^'?\{(env|file)\.[^{}]+\}'?$`)
-	nodeName      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 )
 
 // Provision reads the DSN and checks all that can be checked without the server.
@@ -108,19 +82,7 @@ func (p *Postgres) Provision(caddy.Context) error {
 	if err := (sqlstore.PostgresConfig{DSN: p.dsn}).Check(); err != nil {
 		return fmt.Errorf("%w: %s", err, keybearer.AsError(err).Advice())
 	}
-	if p.Node != "" {
-		node, err := caddy.NewReplacer().ReplaceOrErr(p.Node, true, true)
-		if err != nil {
-			return fmt.Errorf("node: %w", err)
-		}
-		if p.Node = node; !nodeName.MatchString(node) {
-			return fmt.Errorf("node %q: a name has at most 63 letters, digits, dots, dashes and underscores", node)
-		}
-	}
-	if poll := time.Duration(p.Poll); poll != 0 && (poll < minPoll || poll > maxPoll) {
-		return fmt.Errorf("poll is between %v and %v, not %v", minPoll, maxPoll, poll)
-	}
-	return nil
+	return p.provision()
 }
 
 // resolve returns the DSN as its placeholders are now.
@@ -137,12 +99,9 @@ func (p *Postgres) resolve() (keybearer.Secret, error) {
 
 // OpenStore implements [StoreModule].
 func (p *Postgres) OpenStore(ctx context.Context, logger *slog.Logger) (keybearer.Store, error) {
-	node := p.Node
-	if node == "" {
-		var err error
-		if node, err = ownNode(); err != nil {
-			return nil, err
-		}
+	node, err := p.node()
+	if err != nil {
+		return nil, err
 	}
 	return sqlstore.OpenPostgres(ctx, sqlstore.PostgresConfig{
 		DSN: p.dsn, Renew: p.resolve, Node: node, Poll: time.Duration(p.Poll), Wait: openWait, Logger: logger,

@@ -14,10 +14,10 @@
 //		})
 //	}
 //
-// and likewise [TestLedger] when it keeps the usage ledger too. Each suite calls open many times, once for each of its
+// and likewise [TestLedger] when it keeps the usage ledger too, and [TestFleet] when several processes may share it. Each suite calls open many times, once for each of its
 // parts, which run one after the other. Each call must return a store of its own that is empty, and is to be closed
 // when the test that it was given ends. Run them with -race.
 //
 // The suites cannot see what only the implementation knows: that an acknowledged commit survives a crash, that a full
-// disk loses nothing, that another process's commits are heard of. Test these beside them.
+// disk loses nothing, that one who was cut off knows it. Test these beside them.
 package keybearertest

@@ -42,11 +42,12 @@ func (c *cli) credentialCreate() *cobra.Command {
 	var s secretFlags
 	var d domainFlags
 	var domains []string
+	var noSecret bool
 	cmd := &cobra.Command{
 		Use:   "create <scope>/<name>",
 		Short: "Create a credential",
 		Long: `Create a credential. The secret comes from standard input, from --secret-file, or is asked for at the terminal; one newline at its end
-does not count. For kind basic it is two lines, the username and the password.
+does not count. For kind basic it is two lines, the username and the password. With --no-secret it is given later, by credential set-secret.
 
 A domain is [scheme://]host[:port][/path]; https unless written. *.example.com is one label, **.example.com one or more. Without
 a domain every request is refused.`,
@@ -60,6 +61,8 @@ a domain every request is refused.`,
 	s.add(cmd)
 	d.add(cmd)
 	cmd.Flags().StringArrayVar(&domains, "domain", nil, "a destination `rule`; may be repeated")
+	cmd.Flags().BoolVar(&noSecret, "no-secret", false, "make it without a secret, which is given later")
+	cmd.MarkFlagsMutuallyExclusive("no-secret", "secret-file")
 	cmd.RunE = c.onCredential(func(ctx context.Context, client *admin.Client, ref keybearer.Ref, _ []string) error {
 		kind := keybearer.Kind(t.kind)
 		if t.kind == "" {
@@ -75,19 +78,21 @@ a domain every request is refused.`,
 		if err != nil {
 			return err
 		}
-		if isTerminal(c.in) && s.file == "" { // say what would fail before anyone types a secret
+		if isTerminal(c.in) && s.file == "" && !noSecret { // say what would fail before anyone types a secret
 			if scope, err := client.Scope(ctx, ref.Scope); err != nil {
 				return err
 			} else if scope.Key == nil {
 				return (&keybearer.Error{Code: keybearer.ScopeKeyMissing}).WithHint("generate one first: keybearer scope generate-key " + scope.Name)
 			}
 		}
-		in, err := s.read(c, kind)
-		if err != nil {
-			return err
+		var in admin.SecretInput
+		if !noSecret {
+			if in, err = s.read(c, kind); err != nil {
+				return err
+			}
 		}
 		made, err := client.CreateCredential(ctx, ref.Scope, admin.NewCredential{
-			Name: ref.Name, Description: t.description, Kind: kind, Header: t.header, Prefix: t.prefix, SecretInput: in,
+			Name: ref.Name, Description: t.description, Kind: kind, Header: t.header, Prefix: t.prefix, SecretInput: in, NoSecret: noSecret,
 			Destinations: d.destinations(domains), RequireUser: t.requireUser, WebSocket: t.websocket,
 			PassCookies: t.passCookies, PassTrace: t.passTrace, ExpiresAt: expires,
 		})

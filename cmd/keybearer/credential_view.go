@@ -95,6 +95,10 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 	default:
 		writes = x.Header + ": " + x.Prefix + "…"
 	}
+	secret := plainf("version %d, %s", x.Version, ago(x.VersionAt, now))
+	if x.Version == 0 {
+		secret = odd("none yet: keybearer credential set-secret " + x.Ref().String())
+	}
 	var options []string
 	for _, o := range []struct {
 		on   bool
@@ -120,7 +124,7 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 		row("options", plain(strings.Join(options, ", "))),
 		row("grants", grants...),
 		row("your level", plain(x.Level.String())),
-		row("secret", plainf("version %d, %s", x.Version, ago(x.VersionAt, now))),
+		row("secret", secret),
 		row("previous", previous),
 		row("expires", plain(ago(x.ExpiresAt, now))),
 		row("last used", last),

@@ -63,7 +63,8 @@ Data goes to standard output, everything else to standard error. Exit codes: 0 o
 		}
 	}
 	add(groupServe, c.runCommand(), c.demoCommand())
-	add(groupManage, c.scopeCommand(), c.credentialCommand(), c.grantCommand(), c.domainCommand(), c.callerCommand(), c.operatorCommand())
+	add(groupManage, c.scopeCommand(), c.credentialCommand(), c.grantCommand(), c.domainCommand(), c.callerCommand(), c.operatorCommand(),
+		c.exportCommand(), c.applyCommand())
 	add(groupLook, c.checkCommand(), c.auditCommand(), c.doctorCommand())
 	add(groupCaddy, c.validateCommand())
 	add(groupCaddy, c.caddyCommands()...)

@@ -31,6 +31,11 @@ func (c *Client) CreateCredential(ctx context.Context, scope string, n NewCreden
 
 // EditCredential changes a credential.
 func (c *Client) EditCredential(ctx context.Context, ref keybearer.Ref, p CredentialPatch) (Credential, error) {
+	if p.Destinations != nil {
+		if err := checkRules(*p.Destinations); err != nil {
+			return Credential{}, err
+		}
+	}
 	return call[Credential](ctx, c, http.MethodPatch, credentialPath(ref), nil, p)
 }
 

@@ -197,6 +197,9 @@ func (l *lab) identities(must func(error)) {
 	o, err := l.CreateOperator(ctx, admin.NewOperator{Name: "ada", Roles: []string{"scope-admin:ops"}})
 	must(err)
 	ada := l.with(o.Token)
+	if who, err := ada.Whoami(ctx); err != nil || who.Subject != "user:ada" || len(who.Groups) != 0 {
+		t.Fatalf("%+v, %v", who, err)
+	}
 	if scopes, err := ada.Scopes(ctx, admin.ListQuery{}); err != nil || len(scopes.Items) != 1 || scopes.Items[0].Name != "ops" {
 		t.Fatalf("%+v, %v", scopes, err)
 	}
@@ -211,6 +214,9 @@ func (l *lab) identities(must func(error)) {
 	}
 	if _, err = ada.CreateScope(ctx, admin.NewScope{Name: "more"}); err != nil {
 		t.Fatal(err)
+	}
+	if who, err := ada.Whoami(ctx); err != nil || !slices.Equal(who.Groups, []string{"sales"}) {
+		t.Fatalf("%+v, %v", who, err)
 	}
 	next, err := l.RotateOperatorToken(ctx, "ada", 0)
 	must(err)

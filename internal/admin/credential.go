@@ -109,7 +109,7 @@ func createCredential(x *exchange) (*reply, error) {
 		return nil, err
 	}
 	rep, err := credentialReply(x.custody.CreateCredential(x.Context(), x.ask, x.PathValue("scope"), custody.NewCredential{
-		Name: n.Name, Description: n.Description, Kind: n.Kind, Header: n.Header, Prefix: n.Prefix, Secret: n.secret(),
+		Name: n.Name, Description: n.Description, Kind: n.Kind, Header: n.Header, Prefix: n.Prefix, Secret: n.secret(), NoSecret: n.NoSecret,
 		Rules: destinations(n.Destinations), RequireUser: n.RequireUser, WebSocket: n.WebSocket,
 		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ExpiresAt: n.ExpiresAt,
 	}))
@@ -126,9 +126,14 @@ func editCredential(x *exchange) (*reply, error) {
 	if p.ExpiresAt.Set {
 		expires = &p.ExpiresAt.Time
 	}
+	var rules *[]custody.Destination
+	if p.Destinations != nil {
+		list := destinations(*p.Destinations)
+		rules = &list
+	}
 	return credentialReply(x.custody.EditCredential(x.Context(), x.ask, x.ref(), custody.Patch{
 		Description: p.Description, Kind: p.Kind, Header: p.Header, Prefix: p.Prefix, RequireUser: p.RequireUser, WebSocket: p.WebSocket,
-		PassCookies: p.PassCookies, PassTrace: p.PassTrace, ExpiresAt: expires, Secret: p.secret(),
+		PassCookies: p.PassCookies, PassTrace: p.PassTrace, ExpiresAt: expires, Rules: rules, Secret: p.secret(),
 	}))
 }
 

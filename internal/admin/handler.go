@@ -45,6 +45,7 @@ func New(cfg Config) http.Handler {
 	h.route("GET /api/v1/usage", usage)
 	h.route("GET /api/v1/audit", h.auditLog)
 	h.route("GET /api/v1/status", status)
+	h.route("GET /api/v1/whoami", whoami)
 	h.other = h.serve(noOperation)
 	h.mux.Handle("/", h.other)
 	return h

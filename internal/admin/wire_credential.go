@@ -75,6 +75,7 @@ type NewCredential struct {
 	Header      string         `json:"header,omitempty"` // kind header
 	Prefix      string         `json:"prefix,omitempty"` // kind header
 	SecretInput
+	NoSecret     bool          `json:"no_secret,omitempty"`    // it is made without one, and needs it before it can be used
 	Destinations []Destination `json:"destinations,omitempty"` // none: it refuses everything
 	RequireUser  bool          `json:"require_user,omitempty"`
 	WebSocket    bool          `json:"websocket,omitempty"`
@@ -86,15 +87,16 @@ type NewCredential struct {
 // CredentialPatch changes a credential; absent fields stay. A change that widens what the secret may be used for, or of the kind,
 // needs the secret in the same patch.
 type CredentialPatch struct {
-	Description *string         `json:"description,omitempty"`
-	Kind        *keybearer.Kind `json:"kind,omitempty"`
-	Header      *string         `json:"header,omitempty"`
-	Prefix      *string         `json:"prefix,omitempty"`
-	RequireUser *bool           `json:"require_user,omitempty"`
-	WebSocket   *bool           `json:"websocket,omitempty"`
-	PassCookies *bool           `json:"pass_cookies,omitempty"`
-	PassTrace   *bool           `json:"pass_trace,omitempty"`
-	ExpiresAt   Expiry          `json:"expires_at,omitzero"`
+	Description  *string         `json:"description,omitempty"`
+	Kind         *keybearer.Kind `json:"kind,omitempty"`
+	Header       *string         `json:"header,omitempty"`
+	Prefix       *string         `json:"prefix,omitempty"`
+	RequireUser  *bool           `json:"require_user,omitempty"`
+	WebSocket    *bool           `json:"websocket,omitempty"`
+	PassCookies  *bool           `json:"pass_cookies,omitempty"`
+	PassTrace    *bool           `json:"pass_trace,omitempty"`
+	ExpiresAt    Expiry          `json:"expires_at,omitzero"`
+	Destinations *[]Destination  `json:"destinations,omitempty"` // in the place of all that it has
 	SecretInput
 }
 

@@ -85,18 +85,18 @@ func TestNoMoreThanTheLimitAreUnderWay(t *testing.T) {
 	})
 }
 
-// When the backend stops answering, those who wait for a slot learn it from the first who found out, and do not find out one after the other.
-func TestWaitersLearnThatNobodyIsThere(t *testing.T) {
+// Those who wait for a slot when nobody is found do not find out again, one after the other.
+func TestWhoWaitedDoesNotFindOutAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := breaker.New(64, time.Second, away)
+		b := breaker.New(2, time.Second, away)
 		var calls atomic.Int32
-		var all sync.WaitGroup
+		var wg sync.WaitGroup
 		began := time.Now()
-		for range 5000 {
-			all.Go(func() {
+		for range 100 {
+			wg.Go(func() {
 				err := b.Do(t.Context(), func(context.Context) error {
 					calls.Add(1)
-					time.Sleep(2 * time.Second) // the timeout of a request
+					time.Sleep(500 * time.Millisecond) // the bubble's clock
 					return errAway
 				})
 				if !errors.Is(err, errAway) {
@@ -104,9 +104,33 @@ func TestWaitersLearnThatNobodyIsThere(t *testing.T) {
 				}
 			})
 		}
-		all.Wait()
-		if took, n := time.Since(began), calls.Load(); took > 5*time.Second || n > 66 {
-			t.Errorf("it took %v and %d calls", took, n)
+		wg.Wait()
+		if n, took := calls.Load(), time.Since(began); n != 2 || took != 500*time.Millisecond {
+			t.Errorf("%d calls in %v", n, took)
+		}
+	})
+}
+
+// A call that its caller gave up neither opens nor closes.
+func TestAnImpatientCallerSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := breaker.New(2, time.Second, away)
+		giveUp := func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			_ = b.Do(ctx, func(ctx context.Context) error {
+				cancel()
+				return ctx.Err()
+			})
+		}
+		giveUp()
+		if !b.Away().IsZero() {
+			t.Error("it opened")
+		}
+		_ = b.Do(t.Context(), func(context.Context) error { return errAway })
+		time.Sleep(2 * time.Second) // the bubble's clock
+		giveUp()
+		if b.Away().IsZero() {
+			t.Error("it closed")
 		}
 	})
 }

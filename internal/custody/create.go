@@ -15,6 +15,7 @@ type NewCredential struct {
 	Header      string
 	Prefix      string
 	Secret      Secret
+	NoSecret    bool          // it is made without one, and needs it before it can be used
 	Rules       []Destination // none: it refuses everything
 	RequireUser bool
 	WebSocket   bool
@@ -23,7 +24,7 @@ type NewCredential struct {
 	ExpiresAt   time.Time
 }
 
-// CreateCredential makes a credential; the actor gets administer on it. It returns [keybearer.ScopeKeyMissing], [keybearer.ScopeRegenerating],
+// CreateCredential makes a credential; the actor gets administer on it. With NoSecret it needs one before it can be used. It returns [keybearer.ScopeKeyMissing], [keybearer.ScopeRegenerating],
 // [keybearer.AlreadyExists] also for the name of a tombstone, [keybearer.SecretInvalid] and [keybearer.RuleInvalid].
 func (c *Custody) CreateCredential(ctx context.Context, ask Ask, scope string, n NewCredential) (Credential, error) {
 	ask.Revision = 0 // there is nothing yet that could have one
@@ -38,10 +39,17 @@ func (c *Custody) CreateCredential(ctx context.Context, ask Ask, scope string, n
 		cred.ScopeID = s.ID
 		cred.Grants = []keybearer.Grant{{Subject: p.ask.Actor.Subject, Level: keybearer.Administer}}
 		terms := cred.Current.Terms
-		if cred.Current, err = c.seal(ctx, s, cred.ID, 1, &terms, &n.Secret); err != nil {
-			return Credential{}, err
+		switch {
+		case n.NoSecret && n.Secret.Given():
+			return Credential{}, keybearer.NewError(keybearer.Invalid, "a credential that is made without a secret comes with one").WithHint("leave out one of the two")
+		case n.NoSecret:
+			cred.Current.CreatedAt = cred.CreatedAt // version 0: the first secret is version 1
+		default:
+			if cred.Current, err = c.seal(ctx, s, cred.ID, 1, &terms, &n.Secret); err != nil {
+				return Credential{}, err
+			}
+			cred.LastVersion = 1
 		}
-		cred.LastVersion = 1
 		if taken, err := missing(c.store.Credential(ctx, keybearer.Ref{Scope: s.ID, Name: n.Name})); err != nil {
 			return Credential{}, err
 		} else if taken != nil {

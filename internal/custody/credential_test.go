@@ -75,6 +75,68 @@ func TestCreateCredential(t *testing.T) {
 	}
 }
 
+// A credential that is made without a secret refuses until it gets its first, and widens freely: there is nothing that could go anywhere.
+func TestCreateCredentialWithoutSecret(t *testing.T) {
+	l := newLab(t)
+	ctx := t.Context()
+	l.scope("docs")
+	n := bearer("crm", "s3cret", "api.example.com")
+	n.NoSecret = true
+	_, err := l.CreateCredential(ctx, by(root), "docs", n)
+	wantCode(t, err, keybearer.Invalid)
+	n.Secret = custody.Secret{}
+	c, err := l.CreateCredential(ctx, by(root), "docs", n)
+	if err != nil || c.State != keybearer.NeedsSecret || c.Version != 0 || c.VersionAt.IsZero() || c.Level != keybearer.Administer {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	rules := []custody.Destination{{Rule: "b.example.com"}, {Rule: "http://a.example.com"}}
+	if c, err = l.EditCredential(ctx, by(root), crm, custody.Patch{Rules: &rules, WebSocket: new(true)}); err != nil || c.State != keybearer.NeedsSecret {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if _, err := l.RotateKey(ctx, by(root), "docs"); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = l.SetSecret(ctx, by(root), crm, text("f1rst")); err != nil || c.State != keybearer.Active || c.Version != 1 || c.Previous != nil {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if got := l.secretOf(crm); got != "f1rst" {
+		t.Fatalf("sealed %q", got)
+	}
+	if got, want := texts(c.Terms), "http://a.example.com https://b.example.com"; got != want {
+		t.Fatalf("rules %q, want %q", got, want)
+	}
+	n.Name = "none"
+	n.NoSecret = false
+	_, err = l.CreateCredential(ctx, by(root), "docs", n) // without saying so it is a mistake
+	wantCode(t, err, keybearer.SecretInvalid)
+}
+
+// Rules and other terms that change together make one version.
+func TestEditRulesAndTermsTogether(t *testing.T) {
+	l := newLab(t)
+	ctx := t.Context()
+	l.scope("docs")
+	n := bearer("crm", "s3cret", "api.example.com")
+	n.RequireUser = true
+	if _, err := l.CreateCredential(ctx, by(root), "docs", n); err != nil {
+		t.Fatal(err)
+	}
+	p := custody.Patch{Rules: &[]custody.Destination{{Rule: "b.example.com"}}, RequireUser: new(false)}
+	_, err := l.EditCredential(ctx, by(root), crm, p)
+	wantCode(t, err, keybearer.SecretRequired)
+	p.Secret = text("n3w")
+	c, err := l.EditCredential(ctx, by(root), crm, p)
+	if err != nil || c.Version != 2 || c.Previous == nil || c.Previous.Version != 1 || texts(c.Terms) != "https://b.example.com" || c.Terms.RequireUser {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	c, err = l.EditCredential(ctx, by(root), crm, custody.Patch{Rules: &[]custody.Destination{}})
+	if err != nil || c.Version != 2 || len(c.Terms.Rules) != 0 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	_, err = l.EditCredential(ctx, by(root), crm, custody.Patch{Rules: &[]custody.Destination{{Rule: "*.com"}}})
+	wantCode(t, err, keybearer.RuleInvalid)
+}
+
 // Each row widens in one way: refused without the secret, and with it a new version that is sealed with the new terms.
 func TestWideningNeedsTheSecret(t *testing.T) {
 	type op func(*lab, custody.Secret) (custody.Credential, error)

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -17,8 +18,9 @@ type Patch struct {
 	WebSocket   *bool // takes administer
 	PassCookies *bool
 	PassTrace   *bool
-	ExpiresAt   *time.Time // zero: never
-	Secret      Secret     // becomes a new version with the changed terms
+	ExpiresAt   *time.Time     // zero: never
+	Rules       *[]Destination // in the place of all there are; takes administer
+	Secret      Secret         // becomes a new version with the changed terms
 }
 
 // EditCredential changes a credential. It returns [keybearer.SecretRequired] when the change widens what the secret may be used for, or is one of kind or
@@ -46,6 +48,11 @@ func (c *Custody) EditCredential(ctx context.Context, ask Ask, ref keybearer.Ref
 		set(ch, "kind", &terms.Kind, p.Kind)
 		set(ch, "header", &terms.Header, p.Header)
 		set(ch, "prefix", &terms.Prefix, p.Prefix)
+		if p.Rules != nil {
+			if err := ch.setRules(*p.Rules); err != nil {
+				return err
+			}
+		}
 		if p.RequireUser != nil || p.WebSocket != nil {
 			if err := ch.raise(keybearer.Administer); err != nil {
 				return err
@@ -58,6 +65,22 @@ func (c *Custody) EditCredential(ctx context.Context, ask Ask, ref keybearer.Ref
 		}
 		return ch.guard(&p.Secret)
 	})
+}
+
+// setRules puts the rules in the place of all there are.
+func (ch *change) setRules(given []Destination) error {
+	if err := ch.raise(keybearer.Administer); err != nil {
+		return err
+	}
+	rules, err := parseRules(given)
+	if err != nil {
+		return err
+	}
+	if !slices.EqualFunc(rules, ch.was.Current.Terms.Rules, sameRule) {
+		ch.next.Current.Terms.Rules = rules
+		ch.note("rules")
+	}
+	return nil
 }
 
 // set changes a field and notes its name, when there is a value and it is another one.

@@ -95,6 +95,10 @@ var matrix = []struct {
 		_, err := c.EditCredential(ctx, ask, f.cred, custody.Patch{WebSocket: new(true), Secret: text("n3w")})
 		return err
 	}},
+	{custody.CredentialEdit, "uhhffy yfhf hhffh", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
+		_, err := c.EditCredential(ctx, ask, f.cred, custody.Patch{Rules: &[]custody.Destination{}})
+		return err
+	}},
 	{custody.CredentialSetSecret, "uhhfyy yfhf hhffh", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
 		_, err := c.SetSecret(ctx, ask, f.cred, text("n3w"))
 		return err

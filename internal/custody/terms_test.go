@@ -180,7 +180,7 @@ func TestSecretStaysWhereItWasGivenFor(t *testing.T) {
 			},
 			"edit": func(*rapid.T) {
 				before, p := l.record(r), custody.Patch{Secret: maybe()}
-				switch rapid.IntRange(0, 4).Draw(t, "what") {
+				switch rapid.IntRange(0, 5).Draw(t, "what") {
 				case 0:
 					p.RequireUser = new(rapid.Bool().Draw(t, "user"))
 				case 1:
@@ -191,6 +191,9 @@ func TestSecretStaysWhereItWasGivenFor(t *testing.T) {
 					p.Header = new(rapid.SampledFrom([]string{"X-Key", "X-Other"}).Draw(t, "header"))
 				case 4:
 					p.Description = new("words")
+				case 5:
+					p.Rules = new(someRules.Draw(t, "rules"))
+					p.RequireUser = new(rapid.Bool().Draw(t, "user"))
 				}
 				_, err := l.EditCredential(ctx, by(root), r, p)
 				judge("edit", before, p.Secret, err)

@@ -117,6 +117,11 @@ func TestAPasswordIsChanged(t *testing.T) {
 	execute(t, admin, "GRANT CREATE ON SCHEMA public TO keybearer")
 	s := openPostgresConfig(t, sqlstore.PostgresConfig{DSN: with(), Node: "a", Renew: func() (keybearer.Secret, error) { return with(), nil }})
 	addCaller(t, s, "billing")
+	for range 3 { // now there is a connection that reads, and was used just now
+		if _, err := s.Caller(t.Context(), "billing"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	current = "second"
 	execute(t, admin, "ALTER ROLE login PASSWORD 'second'")
 	execute(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'login'")

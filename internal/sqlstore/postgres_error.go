@@ -98,6 +98,8 @@ func (e *postgresEngine) reason(database string, err error) (detail, hint string
 		return database + " does not exist", "create it, or mend the name in the DSN: CREATE DATABASE keybearer OWNER keybearer"
 	case "42501":
 		return "the role may not use the tables of " + database, "make it their owner, or grant it SELECT, INSERT, UPDATE and DELETE on them"
+	case "26000", "42P05":
+		return "a pooler in transaction mode stands before " + database, "use its session mode, or add default_query_exec_mode=exec to the DSN"
 	case "42883":
 		return database + " lacks a function that Keybearer needs", "upgrade the server: PostgreSQL 13 or later"
 	case "42P01", "42703":

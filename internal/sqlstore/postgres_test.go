@@ -134,6 +134,14 @@ func TestPostgresLedger(t *testing.T) {
 	keybearertest.TestLedger(t, func(t *testing.T) keybearer.Ledger { return openPostgres(t, server.Database(t), "a") })
 }
 
+func TestPostgresFleet(t *testing.T) {
+	server := harness.StartPostgres(t, "fsync=off")
+	keybearertest.TestFleet(t, func(t *testing.T) func(string) keybearer.Store {
+		dsn := server.Database(t)
+		return func(node string) keybearer.Store { return openPostgres(t, dsn, node) }
+	})
+}
+
 // Who caches what a SQLite store says needs no second look: it has one process.
 func TestOnlyPostgresFollows(t *testing.T) {
 	if _, ok := any(new(sqlstore.Store)).(keybearer.Follower); ok {
