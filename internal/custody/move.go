@@ -78,6 +78,9 @@ func (c *Custody) moveStep(ctx context.Context, s *keybearer.Scope) error {
 	if s.Key == nil || s.Former == nil {
 		return c.advance(ctx, s, func(s *keybearer.Scope) { s.Work = nil })
 	}
+	if err := c.reachable(ctx, s); err != nil {
+		return err
+	}
 	page, err := c.nextPage(ctx, s)
 	if err != nil {
 		return err
@@ -104,6 +107,21 @@ func (c *Custody) moveStep(ctx context.Context, s *keybearer.Scope) error {
 		s.DoomedKeys = append(s.DoomedKeys, s.Former.Name)
 		s.Former, s.Work = nil, nil
 	})
+}
+
+// reachable returns nil when this server has the former key: one that has not would take every secret for one that does not open.
+func (c *Custody) reachable(ctx context.Context, s *keybearer.Scope) error {
+	if c.current != nil {
+		_, err := c.keyring.KeyVersion(ctx, s.Former.Name)
+		if err == nil {
+			return nil
+		}
+		if keybearer.CodeOf(err) != keybearer.NotFound {
+			return keyringError(err)
+		}
+	}
+	return keybearer.NewError(keybearer.KeyringUnavailable, "secrets are on the move from a keyring that this server does not have").
+		WithHint("put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved")
 }
 
 // settling notes the names of credentials that a move cannot do without, and returns how long the former key is still to be kept.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -27,6 +28,7 @@ const (
 type household struct {
 	ref   keybearer.Ref
 	given atomic.Int64 // number of the last secret that was acknowledged
+	tried atomic.Int64 // number of the last that was sent
 	text  atomic.Pointer[string]
 }
 
@@ -43,10 +45,7 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 	keyrings := map[string]string{}
 	for _, mount := range []string{"keybearer", "second"} {
 		data, control := vault.Transit(t, mount)
-		role := func(r harness.AppRole) string {
-			return fmt.Sprintf("auth approle {\n\t\trole_id %s\n\t\tsecret_id_file %s\n\t}", r.RoleID, r.SecretIDFile)
-		}
-		keyrings[mount] = fmt.Sprintf("vault_transit {\n\taddress %s\n\tmount %s\n\t%s\n\tcontrol {\n\t\t%s\n\t}\n}", vault.URL, mount, role(data), role(control))
+		keyrings[mount] = transitOf(vault, mount, data, control)
 	}
 	w := &world{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), tokens: map[string]string{}, expected: map[string]field{}}
 	w.Keybearer = harness.NewKeybearer(t, harness.KeybearerOptions{
@@ -124,6 +123,14 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 	if err := w.TryStart(t); err == nil || !strings.Contains(w.Output(t), "the records of this store have moved to another one") {
 		t.Errorf("a server on the old store: %v", err)
 	}
+}
+
+// transitOf is a keyring in the Caddyfile.
+func transitOf(vault *harness.Vault, mount string, data, control harness.AppRole) string {
+	role := func(r harness.AppRole) string {
+		return fmt.Sprintf("auth approle {\n\t\trole_id %s\n\t\tsecret_id_file %s\n\t}", r.RoleID, r.SecretIDFile)
+	}
+	return fmt.Sprintf("vault_transit {\n\taddress %s\n\tmount %s\n\t%s\n\tcontrol {\n\t\t%s\n\t}\n}", vault.URL, mount, role(data), role(control))
 }
 
 // judge answers 200 when the request carries the secret that it ought to, or a later one.
@@ -281,5 +288,79 @@ func (w *world) settled(client *admin.Client, town []*household) {
 		if err := w.use(transport, h, "settled"); err != nil {
 			w.t.Error(err)
 		}
+	}
+}
+
+// The server is killed again and again while secrets move to Vault and records to PostgreSQL: it starts again each time, goes on, and holds every edit that
+// was acknowledged.
+func TestKilledWhileMovingHouse(t *testing.T) {
+	const kills = 12
+	server := harness.StartPostgres(t, "fsync=off")
+	vault := harness.StartVault(t, harness.VaultOptions{})
+	data, control := vault.Transit(t, "keybearer")
+	w := &world{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), tokens: map[string]string{}, expected: map[string]field{}}
+	w.Keybearer = harness.NewKeybearer(t, harness.KeybearerOptions{Options: w.options(), Env: []string{"KEYBEARER_DSN=" + server.Database(t)}})
+	w.start()
+	w.server("api.example.com", harness.ServerOptions{Forget: true, Handler: http.HandlerFunc(judge)})
+	client, err := admin.NewClient(admin.ClientConfig{Socket: w.Socket, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	town := w.town(client)
+	w.Stop(t)
+	w.Configure(t, w.options("keyring "+transitOf(vault, "keybearer", data, control), "former_keyring local",
+		"store postgres {env.KEYBEARER_DSN}", "former_store sqlite"), "")
+	w.start()
+
+	moved := false
+	for kill := range kills {
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for e := range 2 {
+			group.Go(func() {
+				for n := kill*100 + e; ctx.Err() == nil; n += 2 {
+					h := town[n%len(town)]
+					next := h.tried.Add(1)
+					if _, err := client.SetSecret(t.Context(), h.ref, admin.SecretInput{Secret: admin.NewPlaintext(h.secret(next))}); err == nil {
+						h.given.Store(next)
+					} else if code := keybearer.CodeOf(err); code != keybearer.ServerUnreachable {
+						t.Errorf("kill %d: %s: %v", kill, h.ref, err)
+					}
+				}
+			})
+		}
+		group.Go(func() { // ends by itself, one way or the other
+			if w.CLI(t, "", "migrate", "keyring").Code == 0 {
+				moved = w.CLI(t, "", "migrate", "store").Code == 0 || moved
+			}
+		})
+		timer := time.NewTimer(time.Duration(rand.Int64N(int64(1500 * time.Millisecond))))
+		select {
+		case <-timer.C:
+		case <-w.Done():
+			t.Fatal("the server ended by itself")
+		}
+		w.Kill()
+		stop()
+		group.Wait()
+		w.start()
+	}
+	for _, what := range []string{"keyring", "store"} {
+		if out := w.CLI(t, "", "migrate", what); out.Code != 0 {
+			t.Fatalf("migrate %s: exit %d: %s%s", what, out.Code, out.Stdout, out.Stderr)
+		}
+	}
+	w.Configure(t, w.options("keyring "+transitOf(vault, "keybearer", data, control), "store postgres {env.KEYBEARER_DSN}"), "")
+	w.Restart(t)
+	t.Logf("all had moved before the last kill: %v", moved)
+	transport := &http.Transport{Proxy: w.proxyURL()}
+	defer transport.CloseIdleConnections()
+	for _, h := range town {
+		if err := w.use(transport, h, "settled"); err != nil {
+			t.Error(err)
+		}
+	}
+	if keys := len(vault.Must(t, "LIST", "keybearer/keys", nil).Data(t)["keys"].([]any)); keys != 3 {
+		t.Errorf("%d keys in Vault, want one for each scope", keys)
 	}
 }
