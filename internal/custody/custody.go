@@ -115,7 +115,7 @@ func New(cfg Config) (*Custody, error) {
 	if c.wait <= 0 {
 		c.wait = DefaultWait
 	}
-	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 30*time.Second, 200
+	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 5*time.Second, 200
 	if _, ok := c.store.(keybearer.Follower); ok {
 		c.works.learn = learnTime
 	}

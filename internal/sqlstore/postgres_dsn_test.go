@@ -71,6 +71,7 @@ func TestWhatIsWrongWithTheServer(t *testing.T) {
 		"wrong password":     {strings.Replace(dsn, password, "wr0ng", 1), at + " refuses this role", "mend user and password"},
 		"no such role":       {as("stranger"), at + " refuses this role", "mend user and password"},
 		"no such database":   {dsn + "x", "", ""},
+		"unknown option":     {dsn + "&pool_max_conns=7", at + " does not know an option that the DSN holds", "leave it out"},
 		"no connection":      {as("busy"), at + " has no connection free", "raise its max_connections"},
 		"no right to create": {as("reader"), "the role may not create tables in the database", "make it the owner"},
 	} {
