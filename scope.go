@@ -14,7 +14,7 @@ type Scope struct {
 	Key         *ScopeKey  `json:"key,omitempty"`       // nil until generated
 	Former      *ScopeKey  `json:"former,omitempty"`    // while secrets move to Key: the one that still opens the others
 	Generation  uint32     `json:"generation"`          // of the last key made, present or not; never goes back
-	Work        *ScopeWork `json:"work,omitempty"`      // journal of an unfinished rotate, regenerate or delete
+	Work        *ScopeWork `json:"work,omitempty"`      // journal of an unfinished rotate, regenerate, move or delete
 	DoomedKeys  []string   `json:"doomed,omitempty"`    // keyring keys still to be destroyed
 	CreatedAt   time.Time  `json:"created_at"`          //
 	UpdatedAt   time.Time  `json:"updated_at"`          //

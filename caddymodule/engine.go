@@ -190,7 +190,7 @@ func (c *core) checkKeys(ctx context.Context, guest KeyringModule) error {
 func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err error) {
 	cfg := custody.Config{
 		Store: c.store, Keyring: c.keyring, Auditor: c.auditor, Ledger: c.ledger, Logger: logs.logger(), KeepPrevious: keepPrevious,
-		Current: c.house.current, Mover: c.house.mover,
+		Current: c.house.current, Quiet: c.house.quiet, Mover: c.house.mover,
 	}
 	if log, ok := c.auditor.(*audit.Log); ok {
 		cfg.Tail = readable{log: log}.Tail

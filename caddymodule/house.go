@@ -18,6 +18,7 @@ import (
 // house is what custody needs to move from former parts to the current ones. The zero value moves nothing.
 type house struct {
 	current func(context.Context, string) (bool, error)
+	quiet   func() bool
 	mover   custody.Mover
 	arrived bool // records move into the store, or have: its audit log may still feed the ledger of the former one
 }
@@ -46,26 +47,58 @@ func (a *App) storeKey() string {
 var ciphertexts = map[string]string{"local": "local", "vault_transit": "vault"}
 
 // openKeyring opens the keyring, and over a former one both as one.
-func (c *core) openKeyring(ctx context.Context, a *App, logger *slog.Logger) error {
-	open := func(guest KeyringModule) (handover.Part, error) {
-		k, err := take(&c.bundle, guestKey(guest), func() (keybearer.Keyring, error) { return guest.OpenKeyring(ctx, logger) })
-		return handover.Part{Keyring: k, Kind: ciphertexts[guest.CaddyModule().ID.Name()]}, err
+func (c *core) openKeyring(ctx context.Context, a *App, logger *slog.Logger) (err error) {
+	open := func(b *bundle, guest KeyringModule) (keybearer.Keyring, error) {
+		return take(b, guestKey(guest), func() (keybearer.Keyring, error) { return guest.OpenKeyring(ctx, logger) })
 	}
-	current, err := open(a.keyring)
-	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
-	}
-	c.keyring = current.Keyring
 	if a.formerKeyring == nil {
+		if c.keyring, err = open(&c.bundle, a.keyring); err != nil {
+			return fmt.Errorf("keyring: %w", err)
+		}
 		return nil
 	}
-	former, err := open(a.formerKeyring)
+	kind := func(guest KeyringModule) string { return ciphertexts[guest.CaddyModule().ID.Name()] }
+	both, err := take(&c.bundle, a.keyringKey(), func() (_ *keyrings, err error) {
+		k := new(keyrings)
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, k.bundle.Close())
+			}
+		}()
+		current, err := open(&k.bundle, a.keyring)
+		if err != nil {
+			return nil, fmt.Errorf("keyring: %w", err)
+		}
+		former, err := open(&k.bundle, a.formerKeyring)
+		if err != nil {
+			return nil, fmt.Errorf("former_keyring: %w", err)
+		}
+		k.Keyring = handover.NewKeyring(handover.Part{Keyring: current, Kind: kind(a.keyring)}, handover.Part{Keyring: former, Kind: kind(a.formerKeyring)})
+		return k, nil
+	})
 	if err != nil {
-		return fmt.Errorf("former_keyring: %w", err)
+		return err
 	}
-	both := handover.NewKeyring(current, former)
-	c.keyring, c.house.current = both, both.Current
+	c.keyring, c.house.current, c.house.quiet = both.Keyring, both.Current, alone(a.formerKeyring)
 	return nil
+}
+
+// keyrings is a keyring over two, and what holds the two open.
+type keyrings struct {
+	*handover.Keyring
+	bundle bundle
+}
+
+// Close implements [io.Closer].
+func (k *keyrings) Close() error { return k.bundle.Close() }
+
+// alone returns what tells whether a former part is used only together with its successor, and by no older configuration any more.
+func alone(former caddy.Module) func() bool {
+	key := guestKey(former)
+	return func() bool {
+		n, _ := shared.References(key)
+		return n <= 1
+	}
 }
 
 // openStore opens the store, and over a former one both as one. A store whose records have moved, or not all arrived, is not opened alone.
@@ -90,8 +123,8 @@ func (c *core) openStore(ctx context.Context, a *App, logger *slog.Logger) (err 
 		return nil
 	}
 	// What they have in common is shared, too: only one may move records.
-	both, err := take(&c.bundle, a.storeKey(), func() (_ *pair, err error) {
-		p := new(pair)
+	both, err := take(&c.bundle, a.storeKey(), func() (_ *stores, err error) {
+		p := new(stores)
 		defer func() {
 			if err != nil {
 				err = errors.Join(err, p.bundle.Close())
@@ -107,7 +140,7 @@ func (c *core) openStore(ctx context.Context, a *App, logger *slog.Logger) (err 
 		}
 		p.Store, err = handover.OpenStore(ctx, handover.Config{
 			Current: current, Former: former, Logger: logger,
-			Quiet: func() bool { n, _ := shared.References(guestKey(a.formerStore)); return n == 1 },
+			Quiet: alone(a.formerStore),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("former_store: %w", err)
@@ -122,14 +155,14 @@ func (c *core) openStore(ctx context.Context, a *App, logger *slog.Logger) (err 
 	return nil
 }
 
-// pair is a store over two, and what holds the two open.
-type pair struct {
+// stores is a store over two, and what holds the two open.
+type stores struct {
 	*handover.Store
 	bundle bundle
 }
 
 // Close implements [io.Closer].
-func (p *pair) Close() error { return p.bundle.Close() }
+func (p *stores) Close() error { return p.bundle.Close() }
 
 // mover lets custody move the records.
 type mover struct{ store *handover.Store }

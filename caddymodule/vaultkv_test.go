@@ -41,6 +41,7 @@ func TestEverythingInVault(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	retired.Wait()
 	s.mustLoad(options, site)
 	s.works(s.proxy())
 

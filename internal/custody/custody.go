@@ -33,6 +33,10 @@ type Config struct {
 	// nothing to move secrets from.
 	Current func(ctx context.Context, key string) (bool, error)
 
+	// Quiet, optional, tells whether no older configuration of this process is left that knows only the former keyring: MoveKey waits for
+	// that.
+	Quiet func() bool
+
 	// Mover, optional, is for a Store over two: it moves the records from the former one.
 	Mover Mover
 
@@ -64,6 +68,7 @@ type Custody struct {
 	tail    func(context.Context, int, func(*keybearer.Event) bool) ([]keybearer.Event, error)
 	current func(context.Context, string) (bool, error)
 	mover   Mover
+	quiet   func() bool
 
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
@@ -86,7 +91,7 @@ func New(cfg Config) (*Custody, error) {
 		return nil, keybearer.NewError(keybearer.Internal, "custody needs a store, a keyring and an audit log")
 	}
 	c := &Custody{
-		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current, mover: cfg.Mover,
+		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current, mover: cfg.Mover, quiet: cfg.Quiet,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
 	}
 	if k, ok := cfg.Keyring.(keybearer.OpenOnly); ok {
@@ -110,7 +115,7 @@ func New(cfg Config) (*Custody, error) {
 	if c.wait <= 0 {
 		c.wait = DefaultWait
 	}
-	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 30*time.Second, 200
+	c.works.firstRetry, c.works.lastRetry, c.works.page = 100*time.Millisecond, 5*time.Second, 200
 	if _, ok := c.store.(keybearer.Follower); ok {
 		c.works.learn = learnTime
 	}

@@ -7,6 +7,9 @@ func (c *Custody) Hurry(page int) {
 	c.works.firstRetry, c.works.lastRetry, c.works.page = time.Millisecond, time.Millisecond, page
 }
 
+// Learn sets how long a former key stays after the last secret has moved.
+func (c *Custody) Learn(d time.Duration) { c.works.learn = d }
+
 // Needs are the actions of the table of permissions.
 func Needs() []Action {
 	var out []Action

@@ -1,6 +1,7 @@
 package custody_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -36,6 +37,7 @@ type lab struct {
 	keyring keybearer.Keyring
 	rings   []*localkeys.Keyring // that keyring is made of
 	moving  bool                 // there is a second keyring, and the first is the former one
+	only    string               // the one keyring, if not that one
 	log     *audit.Log
 }
 
@@ -80,7 +82,7 @@ func (l *lab) open(change ...func(*custody.Config)) {
 	if l.store, err = sqlstore.OpenSQLite(context.Background(), filepath.Join(l.dir, "kb.db")); err != nil {
 		l.t.Fatal(err)
 	}
-	l.rings = []*localkeys.Keyring{l.ring("keyring.key")}
+	l.rings = []*localkeys.Keyring{l.ring(cmp.Or(l.only, "keyring.key"))}
 	l.keyring = l.rings[0]
 	var both *handover.Keyring
 	if l.moving {

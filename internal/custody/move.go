@@ -22,6 +22,9 @@ const learnTime = 3 * time.Second
 // credential is among it the old key stays, too, until that is deleted or has another secret.
 // It returns [keybearer.ScopeKeyMissing], and [keybearer.Conflict] when there is no former keyring, the key is not in it, or a rotation is under way.
 func (c *Custody) MoveKey(ctx context.Context, ask Ask, name string) (Scope, error) {
+	if err := c.awaitQuiet(ctx, ask, name); err != nil {
+		return Scope{}, err
+	}
 	s, err := onScope(ctx, c, ask, name, ScopeMove, func(p *permit, s *keybearer.Scope) (Scope, error) {
 		if err := ready(s); err != nil {
 			return Scope{}, err
@@ -56,6 +59,39 @@ func (c *Custody) MoveKey(ctx context.Context, ask Ask, name string) (Scope, err
 	return c.settle(ctx, s.ID)
 }
 
+const (
+	quietTime = 18 * time.Second // which leaves an answer time to wait for the work
+	quietLook = 50 * time.Millisecond
+)
+
+// awaitQuiet waits until nothing in this process is left that could not open what the new key seals. Whoever may not move the scope does not
+// wait.
+func (c *Custody) awaitQuiet(ctx context.Context, ask Ask, name string) error {
+	if c.quiet == nil || c.quiet() {
+		return nil
+	}
+	s, err := c.liveScope(ctx, name)
+	if err != nil {
+		return err
+	}
+	if _, err := c.authorise(ask, ScopeMove, target{scope: s}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quietTime)
+	defer cancel()
+	tick := time.NewTicker(quietLook)
+	defer tick.Stop()
+	for !c.quiet() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return keybearer.NewError(keybearer.Conflict, "an older configuration is still ending, and knows only the former keyring").
+				WithHint("it ends with its last request; try again then, or restart the server")
+		}
+	}
+	return nil
+}
+
 // movable returns nil when the scope's key is in the former keyring.
 func (c *Custody) movable(ctx context.Context, s *keybearer.Scope) error {
 	if c.current == nil {
@@ -77,6 +113,9 @@ func (c *Custody) movable(ctx context.Context, s *keybearer.Scope) error {
 func (c *Custody) moveStep(ctx context.Context, s *keybearer.Scope) error {
 	if s.Key == nil || s.Former == nil {
 		return c.advance(ctx, s, func(s *keybearer.Scope) { s.Work = nil })
+	}
+	if err := c.reachable(ctx, s); err != nil {
+		return err
 	}
 	page, err := c.nextPage(ctx, s)
 	if err != nil {
@@ -104,6 +143,21 @@ func (c *Custody) moveStep(ctx context.Context, s *keybearer.Scope) error {
 		s.DoomedKeys = append(s.DoomedKeys, s.Former.Name)
 		s.Former, s.Work = nil, nil
 	})
+}
+
+// reachable returns nil when this server has the former key: one that has not would take every secret for one that does not open.
+func (c *Custody) reachable(ctx context.Context, s *keybearer.Scope) error {
+	if c.current != nil {
+		_, err := c.keyring.KeyVersion(ctx, s.Former.Name)
+		if err == nil {
+			return nil
+		}
+		if keybearer.CodeOf(err) != keybearer.NotFound {
+			return keyringError(err)
+		}
+	}
+	return keybearer.NewError(keybearer.KeyringUnavailable, "secrets are on the move from a keyring that this server does not have").
+		WithHint("put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved")
 }
 
 // settling notes the names of credentials that a move cannot do without, and returns how long the former key is still to be kept.

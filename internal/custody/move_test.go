@@ -3,9 +3,13 @@ package custody_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -407,5 +411,104 @@ func TestEditsDuringAMove(t *testing.T) {
 		if got := l.secretOf(ref("ops", fmt.Sprintf("n%d", i))); got != last[i] {
 			t.Errorf("n%d is %q, want %q", i, got, last[i])
 		}
+	}
+}
+
+// A server without the former keyring leaves a move alone, whatever the scope holds.
+func TestAServerWithoutTheFormerKeyringMovesNothing(t *testing.T) {
+	l, _ := halfway(t)
+	l.close()
+	l.moving, l.only = false, "current.key"
+	var failed atomic.Int32
+	l.open(func(cfg *custody.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(writer(func() { failed.Add(1) }), nil))
+	})
+	for _, name := range []string{"c0", "c1", "c4"} { // only tombstones are left, which would hold up nothing
+		if _, err := l.DeleteCredential(t.Context(), by(root), ref("docs", name), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for before := failed.Load(); failed.Load() < before+3; {
+		runtime.Gosched()
+	}
+	if s := l.scopeRecord("docs"); s.Work == nil || s.Former == nil {
+		t.Errorf("%+v", s)
+	}
+	l.close()
+	l.moving, l.only = true, ""
+	l.open()
+	if err := l.Settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"c0", "c1", "c2", "c3", "c4"} {
+		if _, err := l.RestoreCredential(t.Context(), by(root), ref("docs", name)); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.secretOf(ref("docs", name)); !strings.HasPrefix(got, name) {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+}
+
+type writer func()
+
+func (w writer) Write(p []byte) (int, error) {
+	w()
+	return len(p), nil
+}
+
+// Where others follow the store, the old key stays until they have learned that nothing needs it.
+func TestTheOldKeyOutlivesWhatOthersMayNotKnowYet(t *testing.T) {
+	l, v := movingLab(t, func(cfg *custody.Config) { cfg.Wait = time.Millisecond })
+	l.Learn(time.Millisecond)
+	if _, err := l.MoveKey(t.Context(), test, "docs"); err != nil {
+		t.Fatal(err)
+	}
+	s := l.scopeRecord("docs")
+	for s.Work != nil && s.Work.Done < s.Work.Total {
+		s = l.scopeRecord("docs")
+	}
+	for range 20 { // the clock stands
+		if _, err := l.MoveKey(t.Context(), test, "docs"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := l.scopeRecord("docs"); s.Work == nil || s.Former == nil {
+		t.Fatalf("%+v", s)
+	}
+	if _, err := l.rings[0].KeyVersion(t.Context(), v.scope.Key.Name); err != nil {
+		t.Error("the old key is gone:", err)
+	}
+	l.clock.Add(time.Millisecond)
+	if err := l.Settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.moved(t, v)
+}
+
+func TestAMoveWaitsForOlderConfigurations(t *testing.T) {
+	var asked atomic.Int32
+	l, v := movingLab(t, func(cfg *custody.Config) { cfg.Quiet = func() bool { return asked.Add(1) > 3 } })
+	_, err := l.MoveKey(t.Context(), by(custody.Actor{Subject: "user:ada"}), "docs")
+	wantCode(t, err, keybearer.Forbidden)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("whoever may not move it waited: %d", n)
+	}
+	if _, err := l.MoveKey(t.Context(), test, "docs"); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 4 {
+		t.Errorf("asked %d times", n)
+	}
+	l.moved(t, v)
+	l.cfg.Quiet = func() bool { return false }
+	restless := l.another()
+	defer restless.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = restless.MoveKey(ctx, test, "ops")
+	wantCode(t, err, keybearer.Conflict)
+	if l.scopeRecord("ops").Generation != 1 {
+		t.Error("it did not wait")
 	}
 }

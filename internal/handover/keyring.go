@@ -40,7 +40,7 @@ func NewKeyring(current, former Part) *Keyring {
 // Current reports whether the key is in the current keyring. It returns [keybearer.NotFound] for a key of neither, and
 // [keybearer.KeyringUnavailable] when that cannot be told.
 func (k *Keyring) Current(ctx context.Context, key string) (bool, error) {
-	p, _, err := k.find(ctx, key)
+	p, err := k.at(ctx, key)
 	return p == k.current, err
 }
 

@@ -24,7 +24,7 @@ const (
 	few         = 50                     // so few changes are copied while commits wait
 	rounds      = 20                     // of catching up, at most, before commits wait
 	holdTime    = 20 * time.Second       // how long commits wait at most
-	drainTime   = 3 * time.Second        // how long, of that, for audit events to be delivered
+	drainTime   = 3 * time.Second        // of that: for audit events to be delivered
 	quietTime   = 2 * time.Minute        // how long an older configuration may use the former store
 	handOvers   = 5                      // attempts
 	lookAgain   = 20 * time.Millisecond  // at what somebody else is about to finish
@@ -198,7 +198,7 @@ func (s *Store) handOver(ctx context.Context) error {
 	defer s.commits.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, holdTime)
 	defer cancel()
-	for end := time.Now().Add(drainTime); ; {
+	for end := time.Now().Add(s.drain); ; {
 		n, err := s.transfer.Waiting(ctx)
 		if err != nil {
 			return err

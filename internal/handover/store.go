@@ -26,6 +26,7 @@ type Store struct {
 	transfer        *sqlstore.Transfer
 	quiet           func() bool
 	log             *slog.Logger
+	drain           time.Duration // how long a hand-over waits for audit events
 
 	commits sync.RWMutex // held for reading by every commit, and for writing while the last records are copied
 	uses    sync.RWMutex // the same, for uses and the ledger
@@ -54,7 +55,7 @@ func OpenStore(ctx context.Context, c Config) (*Store, error) {
 		return nil, keybearer.NewError(keybearer.Invalid, "records move between stores in databases only").
 			WithHint("former_store is sqlite, store is postgres or sqlite")
 	}
-	s := &Store{quiet: c.Quiet, log: c.Logger}
+	s := &Store{quiet: c.Quiet, log: c.Logger, drain: drainTime}
 	s.current, s.former = side{c.Current, c.Current.(keybearer.Ledger)}, side{c.Former, c.Former.(keybearer.Ledger)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -332,15 +332,19 @@ func TestAMoveWaitsForAuditEventsAndOlderConfigurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := s.Move()
-	for { // it holds commits by now, and waits for the event
-		if phase, _, _, _ := s.Progress(); phase == handover.HandingOver {
-			break
-		}
+	s.Hurry(time.Millisecond)
+	<-s.Move()
+	if phase, _, _, err := s.Progress(); phase != handover.Ready || keybearer.CodeOf(err) != keybearer.AuditUnavailable {
+		t.Errorf("with an event that nobody delivers: %s, %v", phase, err)
+	}
+	if err := old.Alone(ctx); err != nil {
+		t.Error("the former store is not in use any more:", err)
 	}
 	if n := asked.Load(); n != 3 {
 		t.Errorf("asked %d times whether it is quiet", n)
 	}
+	s.Hurry(time.Minute)
+	ended := s.Move()
 	pending, err := s.Events(ctx, 10)
 	if err != nil || len(pending) != 1 {
 		t.Fatal(pending, err)

@@ -61,10 +61,8 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 	}
 	return s.write(ctx, "record uses", func(t *transaction) error {
 		// In the order of their keys, so that two nodes that record at the same time do not wait for each other.
-		for _, id := range slices.Sorted(maps.Keys(summaries)) {
-			if err := summaries[id].put(t, id); err != nil {
-				return err
-			}
+		if err := putSummaries(t, summaries); err != nil {
+			return err
 		}
 		if err := putHours(t, hours); err != nil {
 			return err
@@ -106,35 +104,15 @@ func (h *hourCount) add(u *keybearer.UseRecord) {
 	}
 }
 
-func (sum *summary) put(t *transaction, id string) error {
-	last := sum.last
-	if last == nil {
-		last = new(keybearer.UseRecord)
-	}
-	err := t.exec(`INSERT INTO usage (credential_id, uses, refused, last_at, last_caller, last_user, last_host, last_status)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (credential_id) DO UPDATE SET uses = usage.uses + excluded.uses, refused = usage.refused + excluded.refused`,
-		id, sum.uses, sum.refused, micros(last.At), last.Caller, last.User, last.Host, last.Status)
-	if err != nil || sum.last == nil {
-		return err
-	}
-	err = t.exec(`UPDATE usage SET last_at = ?, last_caller = ?, last_user = ?, last_host = ?, last_status = ?
-		WHERE credential_id = ? AND last_at <= ?`,
-		micros(last.At), last.Caller, last.User, last.Host, last.Status, id, micros(last.At))
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(sum.callers)) {
-		c := sum.callers[name]
-		at := micros(c.last.At)
-		err := t.exec(`INSERT INTO usage_callers (credential_id, caller, uses, last_at, last_host) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (credential_id, caller) DO UPDATE SET uses = usage_callers.uses + excluded.uses`,
-			id, name, c.uses, at, c.last.Host)
-		if err != nil {
-			return err
-		}
-		err = t.exec(`UPDATE usage_callers SET last_at = ?, last_host = ? WHERE credential_id = ? AND caller = ? AND last_at <= ?`,
-			at, c.last.Host, id, name, at)
+// rowsAtOnce bounds how many rows one statement of the ledger writes. A server under load records hundreds each second, and what
+// takes its turn to write holds up every change.
+const rowsAtOnce = 100
+
+// putRows runs "head VALUES (…), (…) tail" for rows of as many values as columns.
+func putRows(t *transaction, head string, columns int, tail string, rows [][]any) error {
+	mark := "(?" + strings.Repeat(", ?", columns-1) + ")"
+	for chunk := range slices.Chunk(rows, rowsAtOnce) {
+		err := t.exec(head+" VALUES "+mark+strings.Repeat(", "+mark, len(chunk)-1)+" "+tail, slices.Concat(chunk...)...)
 		if err != nil {
 			return err
 		}
@@ -142,22 +120,68 @@ func (sum *summary) put(t *transaction, id string) error {
 	return nil
 }
 
+func putSummaries(t *transaction, summaries map[string]*summary) error {
+	var usage, callers [][]any
+	for _, id := range slices.Sorted(maps.Keys(summaries)) {
+		sum := summaries[id]
+		last := sum.last
+		if last == nil {
+			last = new(keybearer.UseRecord)
+		}
+		usage = append(usage, []any{id, sum.uses, sum.refused, micros(last.At), last.Caller, last.User, last.Host, last.Status})
+		for _, name := range slices.Sorted(maps.Keys(sum.callers)) {
+			c := sum.callers[name]
+			callers = append(callers, []any{id, name, c.uses, micros(c.last.At), c.last.Host})
+		}
+	}
+	// The last use is that of the newest use in the batch, unless the row knows of a newer one. Every right-hand side sees the old row.
+	const newer = `CASE WHEN excluded.uses > 0 AND excluded.last_at >= usage.last_at THEN excluded.`
+	err := putRows(t, `INSERT INTO usage (credential_id, uses, refused, last_at, last_caller, last_user, last_host, last_status)`, 8,
+		`ON CONFLICT (credential_id) DO UPDATE SET uses = usage.uses + excluded.uses, refused = usage.refused + excluded.refused,
+			last_at = `+newer+`last_at ELSE usage.last_at END,
+			last_caller = `+newer+`last_caller ELSE usage.last_caller END,
+			last_user = `+newer+`last_user ELSE usage.last_user END,
+			last_host = `+newer+`last_host ELSE usage.last_host END,
+			last_status = `+newer+`last_status ELSE usage.last_status END`, usage)
+	if err != nil {
+		return err
+	}
+	return putRows(t, `INSERT INTO usage_callers (credential_id, caller, uses, last_at, last_host)`, 5,
+		`ON CONFLICT (credential_id, caller) DO UPDATE SET uses = usage_callers.uses + excluded.uses,
+			last_at = CASE WHEN excluded.last_at >= usage_callers.last_at THEN excluded.last_at ELSE usage_callers.last_at END,
+			last_host = CASE WHEN excluded.last_at >= usage_callers.last_at THEN excluded.last_host ELSE usage_callers.last_host END`, callers)
+}
+
+const addHours = `ON CONFLICT (credential_id, hour) DO UPDATE SET uses = usage_hours.uses + excluded.uses,
+	refused = usage_hours.refused + excluded.refused, failed = usage_hours.failed + excluded.failed`
+
+// putHours adds to the hourly buckets; to those of all credentials together last, since every node wants them.
 func putHours(t *transaction, hours map[hourKey]*hourCount) error {
 	keys := slices.SortedFunc(maps.Keys(hours), func(a, b hourKey) int {
-		return cmp.Or(cmp.Compare(a.credential, b.credential), cmp.Compare(a.hour, b.hour))
+		return cmp.Or(cmp.Compare(b.credential, a.credential), cmp.Compare(a.hour, b.hour))
 	})
-	for _, k := range keys {
+	const head = `INSERT INTO usage_hours (credential_id, hour, uses, refused, failed)`
+	var rows [][]any
+	together := len(keys)
+	for i, k := range keys {
+		if k.credential == "" {
+			together = i
+			break
+		}
+		rows = append(rows, []any{k.credential, k.hour, hours[k].uses, hours[k].refused, hours[k].failed})
+	}
+	if err := putRows(t, head, 5, addHours, rows); err != nil {
+		return err
+	}
+	for _, k := range keys[together:] {
 		h := hours[k]
 		var uses, refused int
-		err := t.row(`INSERT INTO usage_hours (credential_id, hour, uses, refused, failed) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (credential_id, hour) DO UPDATE SET uses = usage_hours.uses + excluded.uses,
-				refused = usage_hours.refused + excluded.refused, failed = usage_hours.failed + excluded.failed
-			RETURNING uses, refused`,
+		err := t.row(head+` VALUES (?, ?, ?, ?, ?) `+addHours+` RETURNING uses, refused`,
 			[]any{k.credential, k.hour, h.uses, h.refused, h.failed}, &uses, &refused)
 		if err != nil {
 			return err
 		}
-		if k.credential != "" || uses != h.uses || refused != h.refused {
+		if uses != h.uses || refused != h.refused {
 			continue
 		}
 		// The first use in an hour: time to let go of what is too old. A clock that ran ahead must not empty the table.

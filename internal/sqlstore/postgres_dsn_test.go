@@ -71,6 +71,7 @@ func TestWhatIsWrongWithTheServer(t *testing.T) {
 		"wrong password":     {strings.Replace(dsn, password, "wr0ng", 1), at + " refuses this role", "mend user and password"},
 		"no such role":       {as("stranger"), at + " refuses this role", "mend user and password"},
 		"no such database":   {dsn + "x", "", ""},
+		"unknown option":     {dsn + "&pool_max_conns=7", at + " does not know an option that the DSN holds", "leave it out"},
 		"no connection":      {as("busy"), at + " has no connection free", "raise its max_connections"},
 		"no right to create": {as("reader"), "the role may not create tables in the database", "make it the owner"},
 	} {
@@ -197,9 +198,9 @@ func TestDiagnosePostgres(t *testing.T) {
 	execute(t, db, "GRANT SELECT, INSERT ON tokens TO keybearer")
 	expect("rights of the role: keybearer lacks tokens (DELETE), tokens (UPDATE) [")
 	execute(t, db, "ALTER TABLE tokens OWNER TO keybearer")
-	execute(t, db, "UPDATE keybearer_schema SET version = 2")
-	expect("tables: version 2 [a newer version")
-	execute(t, db, "UPDATE keybearer_schema SET version = 1")
+	execute(t, db, "UPDATE keybearer_schema SET version = version + 1")
+	expect(fmt.Sprintf("tables: version %d [a newer version", schemas(t, "postgres")+1))
+	execute(t, db, "UPDATE keybearer_schema SET version = version - 1")
 	execute(t, db, "ALTER ROLE keybearer SUPERUSER")
 	expect("rights of the role: keybearer is a superuser [who gets hold")
 	execute(t, db, "ALTER ROLE keybearer NOSUPERUSER")

@@ -96,6 +96,8 @@ func (e *postgresEngine) reason(database string, err error) (detail, hint string
 		return database + " has no connection free", fmt.Sprintf("raise its max_connections: each Keybearer takes up to %d", readers+2)
 	case "3D000":
 		return database + " does not exist", "create it, or mend the name in the DSN: CREATE DATABASE keybearer OWNER keybearer"
+	case "42704":
+		return database + " does not know an option that the DSN holds", "leave it out"
 	case "42501":
 		return "the role may not use the tables of " + database, "make it their owner, or grant it SELECT, INSERT, UPDATE and DELETE on them"
 	case "26000", "42P05":

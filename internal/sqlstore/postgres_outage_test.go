@@ -22,7 +22,8 @@ type load struct {
 	acknowledged sync.Map // name of a caller: true
 	commits      atomic.Int64
 	failures     atomic.Int64
-	slowest      atomic.Int64 // failure to read, in nanoseconds
+	slowest      atomic.Int64 // refusal to read, in nanoseconds
+	longest      atomic.Int64 // commit, made or not
 }
 
 func startLoad(t *testing.T, name string, s keybearer.Store) *load {
@@ -37,7 +38,10 @@ func startLoad(t *testing.T, name string, s keybearer.Store) *load {
 			for i := 0; ctx.Err() == nil; i++ {
 				<-pace.C
 				c := &keybearer.Caller{ID: keybearer.NewID(keybearer.IDCaller), Name: fmt.Sprintf("%s-%d-%d", name, w, i)}
-				switch _, err := s.Commit(context.Background(), callers(c)); keybearer.CodeOf(err) {
+				began := time.Now()
+				_, err := s.Commit(context.Background(), callers(c))
+				l.longest.Store(max(l.longest.Load(), int64(time.Since(began))))
+				switch keybearer.CodeOf(err) {
 				case "":
 					l.acknowledged.Store(c.Name, true)
 					l.commits.Add(1)
@@ -91,7 +95,8 @@ func (l *load) complete(t *testing.T, s keybearer.Store) {
 		}
 		return true
 	})
-	t.Logf("%d commits acknowledged and there, %d failed; the slowest refusal to read took %v", n, l.failures.Load(), time.Duration(l.slowest.Load()))
+	t.Logf("%d commits acknowledged and there, %d failed; the slowest refusal to read took %v, the longest commit %v",
+		n, l.failures.Load(), time.Duration(l.slowest.Load()), time.Duration(l.longest.Load()))
 }
 
 // A server that is stopped or killed and started again, under load: nothing acknowledged is lost, and the stores go on by themselves
@@ -109,7 +114,9 @@ func TestAServerIsRestartedUnderLoad(t *testing.T) {
 			la, lb := startLoad(t, "a", a), startLoad(t, "b", b)
 			for round := range 3 {
 				la.more(t, 20)
+				began := time.Now()
 				end(t, server)
+				t.Logf("ended after %v", time.Since(began))
 				if round == 0 { // as long as it is away, and so that both notice
 					if _, err := a.Caller(t.Context(), "a-read"); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
 						t.Errorf("read: %v", err)

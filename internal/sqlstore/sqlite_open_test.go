@@ -181,7 +181,7 @@ func TestOpenRefusesWhatIsNoStore(t *testing.T) {
 		closed(t, path)
 		sqlite(t, path, "PRAGMA user_version = 9999")
 		refused(t, path, "newer version", path, "install that version")
-		sqlite(t, path, "PRAGMA user_version = 2")
+		sqlite(t, path, fmt.Sprintf("PRAGMA user_version = %d", schemas(t, "sqlite")))
 		closedAgain(t, path)
 	})
 	t.Run("empty beside its log", func(t *testing.T) {

@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -35,4 +36,14 @@ func TestStore(t *testing.T) {
 
 func TestLedger(t *testing.T) {
 	keybearertest.TestLedger(t, func(t *testing.T) keybearer.Ledger { return open(t) })
+}
+
+// schemas is how many versions the schema of a database has had.
+func schemas(t *testing.T, database string) int {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Join("schema", database))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	return len(files)
 }

@@ -22,7 +22,7 @@ type Transfer struct {
 }
 
 // transferPage is how many rows are copied in one transaction.
-const transferPage = 200
+const transferPage = 100
 
 // NewTransfer returns the transfer. tell, which may be nil, is called as records are copied. It returns [keybearer.Invalid] when the former store is
 // one that other processes write, too.

@@ -88,7 +88,7 @@ func (d *diagnosis) server() bool {
 	}
 	// Vault tells whole seconds of some moment between the two.
 	server := time.Unix(h.ServerTimeUTC, 0)
-	skew := max(began.Sub(server)-time.Second, server.Sub(time.Now()), 0)
+	skew := max(began.Sub(server)-time.Second, time.Until(server), 0)
 	if skew > maxSkew {
 		d.bad("clock of vault", fmt.Sprintf("it differs from this machine's by %v", skew.Round(time.Second)), "set both by NTP: timedatectl set-ntp true", true)
 	} else {

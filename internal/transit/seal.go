@@ -92,7 +92,7 @@ func unopenable(op string, err error) error {
 
 // post asks for one item.
 func post(ctx context.Context, c *vaultclient.Client, path string, in any, out *item) error {
-	body, err := c.Do(ctx, vaultclient.Request{Method: http.MethodPut, Path: path, Body: in})
+	body, err := c.Do(ctx, vaultclient.Request{Method: http.MethodPut, Path: path, Body: in, Repeats: true})
 	if err != nil {
 		return err
 	}

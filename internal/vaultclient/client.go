@@ -99,6 +99,7 @@ type Request struct {
 	Path    string
 	Body    any           // sent as JSON; nil: none
 	Timeout time.Duration // 0: the client's
+	Repeats bool          // of a PUT: that it may be carried out twice does no harm
 }
 
 // Do makes a call, and logs in before if need be. If Vault refuses the token, it logs in anew and tries once more. The body of the
@@ -110,7 +111,10 @@ func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		if body, err = c.send(ctx, s.api, r); Status(err) != http.StatusForbidden {
+		if body, err = c.send(ctx, s.api, r); brokenOff(err) && (r.Repeats || r.Method != http.MethodPut) {
+			body, err = c.send(ctx, s.api, r) // on a new connection: the old one was kept for longer than Vault did
+		}
+		if Status(err) != http.StatusForbidden {
 			return err
 		}
 		fresh, failed := c.replace(ctx, s)
@@ -148,9 +152,9 @@ func (c *Client) Write(ctx context.Context, path string, body any) (*api.Secret,
 }
 
 // WriteBatch is Write of many items, to which Vault gives five times as long, and for which a 400 is an answer when it
-// carries their results.
+// carries their results. It may be carried out twice.
 func (c *Client) WriteBatch(ctx context.Context, path string, body any) ([]byte, error) {
-	answer, err := c.Do(ctx, Request{Method: http.MethodPut, Path: path, Body: body, Timeout: 5 * c.timeout})
+	answer, err := c.Do(ctx, Request{Method: http.MethodPut, Path: path, Body: body, Timeout: 5 * c.timeout, Repeats: true})
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest {
 		var results struct {
 			Data struct {

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/keybearer/keybearer"
 )
@@ -69,6 +71,11 @@ func Status(err error) int {
 		return e.Status
 	}
 	return 0
+}
+
+// brokenOff reports whether there was a connection, and it ended without an answer.
+func brokenOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // absent is what the breaker counts: a caller that went away says nothing about Vault.

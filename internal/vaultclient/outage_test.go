@@ -300,3 +300,67 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// A network that swallows packets, or cuts, under 5,000 callers: all of them hear of it, few of them find out, and when it is mended the client
+// serves again, on new connections, with the token that it had.
+func TestPartition(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, nil)
+	cable := harness.StartCable(t, w.Addr)
+	config := w.config()
+	config.Address = "http://" + cable.Addr.String()
+	c := newClient(t, config)
+	all := func(n int) (failed int) {
+		var wg sync.WaitGroup
+		var bad atomic.Int32
+		for range n {
+			wg.Go(func() {
+				if err := read(t.Context(), c); err != nil {
+					bad.Add(1)
+					if !Away(err) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return int(bad.Load())
+	}
+	reads(t, c)
+	token := c.current
+	for name, outage := range map[string]func(){"stall": cable.Stall, "cut": cable.Cut} {
+		if n := all(500); n > 0 {
+			t.Errorf("%s: %d failed before", name, n)
+		}
+		connections := cable.Connections()
+		outage()
+		began := time.Now()
+		if n := all(5000); n != 5000 {
+			t.Errorf("%s: %d of 5000 were answered", name, 5000-n)
+		}
+		if took := time.Since(began); took > 3*DefaultTimeout {
+			t.Errorf("%s: 5000 callers waited %v", name, took)
+		}
+		if n := cable.Connections() - connections; n > limit+10 {
+			t.Errorf("%s: %d new connections", name, n)
+		}
+		cable.Mend(t)
+		began = time.Now()
+		recovers(t, c)
+		t.Logf("%s: mended, it served %v later", name, time.Since(began))
+		if n := all(500); n > 0 {
+			t.Errorf("%s: %d failed after", name, n)
+		}
+	}
+	if c.current != token {
+		t.Error("it has logged in again")
+	}
+}
+
+// A variable that the library itself chokes on is named, not used.
+func TestBrokenEnvironment(t *testing.T) {
+	w := newWorld(t, harness.VaultOptions{}, nil)
+	t.Setenv("VAULT_CACERT", "/none/ca.pem")
+	if _, err := New(w.config()); keybearer.CodeOf(err) != keybearer.Invalid || !strings.Contains(keybearer.AsError(err).Hint, "unset VAULT_CACERT") {
+		t.Errorf("got %v", err)
+	}
+}

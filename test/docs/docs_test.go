@@ -15,9 +15,10 @@ import (
 
 // elsewhere lists the commands that are not run here, and where they are.
 var elsewhere = map[string]string{
-	"make test":  "this test is part of it",
-	"make check": "the continuous integration runs it",
-	"make bench": "takes minutes and both processors",
+	"make test":        "this test is part of it",
+	"make check":       "the continuous integration runs it",
+	"make bench":       "takes minutes and both processors",
+	"make reliability": "its tests run with all others; it writes the page anew",
 }
 
 // Every block marked sh, in every page, is executed as it stands, the blocks of a page one after the other in one shell: in a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -27,6 +28,7 @@ const (
 type household struct {
 	ref   keybearer.Ref
 	given atomic.Int64 // number of the last secret that was acknowledged
+	tried atomic.Int64 // number of the last that was sent
 	text  atomic.Pointer[string]
 }
 
@@ -38,15 +40,12 @@ func (h *household) secret(n int64) string {
 // 500 requests a second and operators edit: no request fails, each carries the secret that was acknowledged last before it or a later one, and no edit
 // is lost.
 func TestMovingHouseUnderLoad(t *testing.T) {
-	server := harness.StartPostgres(t, "fsync=off")
+	server := harness.StartPostgres(t)
 	vault := harness.StartVault(t, harness.VaultOptions{})
 	keyrings := map[string]string{}
 	for _, mount := range []string{"keybearer", "second"} {
 		data, control := vault.Transit(t, mount)
-		role := func(r harness.AppRole) string {
-			return fmt.Sprintf("auth approle {\n\t\trole_id %s\n\t\tsecret_id_file %s\n\t}", r.RoleID, r.SecretIDFile)
-		}
-		keyrings[mount] = fmt.Sprintf("vault_transit {\n\taddress %s\n\tmount %s\n\t%s\n\tcontrol {\n\t\t%s\n\t}\n}", vault.URL, mount, role(data), role(control))
+		keyrings[mount] = transitOf(vault, mount, data, control)
 	}
 	w := &world{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), tokens: map[string]string{}, expected: map[string]field{}}
 	w.Keybearer = harness.NewKeybearer(t, harness.KeybearerOptions{
@@ -63,6 +62,7 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var group sync.WaitGroup
+	start := time.Now()
 	sent, edits := w.load(ctx, &group, town), editors(ctx, t, &group, client, town)
 
 	reload := func(what string, options ...string) {
@@ -101,7 +101,7 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 
 	stop()
 	group.Wait()
-	t.Logf("%d requests, %d edits", sent.Load(), edits.Load())
+	t.Logf("%d requests (%.0f a second), %d edits", sent.Load(), float64(sent.Load())/time.Since(start).Seconds(), edits.Load())
 	if edits.Load() < 100 {
 		t.Errorf("only %d edits", edits.Load())
 	}
@@ -115,6 +115,25 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 		}
 	}
 	w.settled(client, town)
+	harness.Await(t, "every use is counted once", 30*time.Second, func() error {
+		counted := int64(0)
+		for _, h := range town {
+			c, err := client.Credential(t.Context(), h.ref)
+			if err != nil {
+				return err
+			}
+			if c.Usage != nil {
+				counted += int64(c.Usage.Count)
+			}
+		}
+		if want := sent.Load() + int64(len(town)); counted != want {
+			return fmt.Errorf("%d of %d", counted, want)
+		}
+		return nil
+	})
+	if out := w.CLI(t, "", "doctor"); out.Code != 0 {
+		t.Errorf("doctor: exit %d: %s%s", out.Code, out.Stdout, out.Stderr)
+	}
 	w.Restart(t) // and it is all there after a restart, in a process that has seen nothing of the move
 	w.settled(client, town)
 
@@ -124,6 +143,14 @@ func TestMovingHouseUnderLoad(t *testing.T) {
 	if err := w.TryStart(t); err == nil || !strings.Contains(w.Output(t), "the records of this store have moved to another one") {
 		t.Errorf("a server on the old store: %v", err)
 	}
+}
+
+// transitOf is a keyring in the Caddyfile.
+func transitOf(vault *harness.Vault, mount string, data, control harness.AppRole) string {
+	role := func(r harness.AppRole) string {
+		return fmt.Sprintf("auth approle {\n\t\trole_id %s\n\t\tsecret_id_file %s\n\t}", r.RoleID, r.SecretIDFile)
+	}
+	return fmt.Sprintf("vault_transit {\n\taddress %s\n\tmount %s\n\t%s\n\tcontrol {\n\t\t%s\n\t}\n}", vault.URL, mount, role(data), role(control))
 }
 
 // judge answers 200 when the request carries the secret that it ought to, or a later one.
@@ -174,8 +201,9 @@ func (w *world) load(ctx context.Context, group *sync.WaitGroup, town []*househo
 		defer close(queue)
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
+		began := time.Now()
 		for n := 0; ; {
-			for range perSecond / 100 {
+			for n < int(time.Since(began).Seconds()*perSecond) {
 				queue <- n
 				n++
 			}
@@ -281,5 +309,81 @@ func (w *world) settled(client *admin.Client, town []*household) {
 		if err := w.use(transport, h, "settled"); err != nil {
 			w.t.Error(err)
 		}
+	}
+}
+
+// The server is killed again and again while secrets move to Vault and records to PostgreSQL: it starts again each time, goes on, and holds every edit that
+// was acknowledged.
+func TestKilledWhileMovingHouse(t *testing.T) {
+	const kills, longest = 8, 4 * time.Second // a key is destroyed 3 s after its last secret has moved
+	server := harness.StartPostgres(t, "fsync=off")
+	vault := harness.StartVault(t, harness.VaultOptions{})
+	data, control := vault.Transit(t, "keybearer")
+	w := &world{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), tokens: map[string]string{}, expected: map[string]field{}}
+	w.Keybearer = harness.NewKeybearer(t, harness.KeybearerOptions{Options: w.options(), Env: []string{"KEYBEARER_DSN=" + server.Database(t)}})
+	w.start()
+	w.server("api.example.com", harness.ServerOptions{Forget: true, Handler: http.HandlerFunc(judge)})
+	client, err := admin.NewClient(admin.ClientConfig{Socket: w.Socket, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	town := w.town(client)
+	w.Stop(t)
+	w.Configure(t, w.options("keyring "+transitOf(vault, "keybearer", data, control), "former_keyring local",
+		"store postgres {env.KEYBEARER_DSN}", "former_store sqlite"), "")
+	w.start()
+
+	var moved atomic.Int32
+	for kill := range kills {
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for e := range 2 {
+			group.Go(func() {
+				for n := kill*100 + e; ctx.Err() == nil; n += 2 {
+					h := town[n%len(town)]
+					next := h.tried.Add(1)
+					if _, err := client.SetSecret(t.Context(), h.ref, admin.SecretInput{Secret: admin.NewPlaintext(h.secret(next))}); err == nil {
+						h.given.Store(next)
+					} else if code := keybearer.CodeOf(err); code != keybearer.ServerUnreachable {
+						t.Errorf("kill %d: %s: %v", kill, h.ref, err)
+					}
+				}
+			})
+		}
+		for _, what := range []string{"keyring", "store"} {
+			group.Go(func() { // ends by itself, one way or the other
+				if w.CLI(t, "", "migrate", what).Code == 0 {
+					moved.Add(1)
+				}
+			})
+		}
+		timer := time.NewTimer(time.Duration(rand.Int64N(int64(longest))))
+		select {
+		case <-timer.C:
+		case <-w.Done():
+			t.Fatal("the server ended by itself")
+		}
+		w.Kill()
+		stop()
+		group.Wait()
+		w.start()
+	}
+	for _, what := range []string{"keyring", "store"} {
+		if out := w.CLI(t, "", "migrate", what); out.Code != 0 {
+			t.Fatalf("migrate %s: exit %d: %s%s", what, out.Code, out.Stdout, out.Stderr)
+		}
+	}
+	w.Configure(t, w.options("keyring "+transitOf(vault, "keybearer", data, control), "store postgres {env.KEYBEARER_DSN}"), "")
+	w.Restart(t)
+	t.Logf("%d moves had ended before their kill", moved.Load())
+	transport := &http.Transport{Proxy: w.proxyURL()}
+	defer transport.CloseIdleConnections()
+	for _, h := range town {
+		if err := w.use(transport, h, "settled"); err != nil {
+			t.Error(err)
+		}
+	}
+	if keys := len(vault.Must(t, "LIST", "keybearer/keys", nil).Data(t)["keys"].([]any)); keys != 3 {
+		t.Errorf("%d keys in Vault, want one for each scope", keys)
 	}
 }

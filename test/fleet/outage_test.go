@@ -124,6 +124,7 @@ func network(part string, code keybearer.Code, to func(*node) *harness.Cable) []
 
 // TestWhenVaultIsAwayNothingThatIsOpenIsLost: whatever keeps Vault from answering, opened secrets serve; and all is well soon after.
 func TestWhenVaultIsAwayNothingThatIsOpenIsLost(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	f := newFleet(t, plan{options: []string{"secret_ttl 1s", "keyring_max_stale 30s"}, vault: harness.VaultOptions{Persistent: true}})
 	f.billing(3)
 	policies := harness.DocumentedPolicies(t, "docs/vault.md")
@@ -167,6 +168,7 @@ func TestWhenVaultIsAwayNothingThatIsOpenIsLost(t *testing.T) {
 
 // TestWhenTheActiveVaultIsGoneItsStandbyIsNoAnswer: the servers talk to a standby, which forwards; without the active one it cannot.
 func TestWhenTheActiveVaultIsGoneItsStandbyIsNoAnswer(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	f := newFleet(t, plan{options: []string{"secret_ttl 1s", "keyring_max_stale 60s"}, vault: harness.VaultOptions{Persistent: true}, standby: true})
 	f.billing(3)
 	f.endure(t, outage{
@@ -181,6 +183,7 @@ func TestWhenTheActiveVaultIsGoneItsStandbyIsNoAnswer(t *testing.T) {
 
 // TestWhenPostgresIsAwayNothingThatIsKnownIsLost is the same for the store.
 func TestWhenPostgresIsAwayNothingThatIsKnownIsLost(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	f := newFleet(t, plan{options: []string{"secret_ttl 1s", "store_max_stale 30s"}})
 	f.billing(3)
 	outages := append(network("PostgreSQL", keybearer.StoreUnavailable, toStore), []outage{
@@ -222,6 +225,7 @@ func TestWhenPostgresIsAwayNothingThatIsKnownIsLost(t *testing.T) {
 
 // TestWhatMayServeWhileAPartIsAwayServesNoLonger: after its time every request is refused, with Retry-After, and none is sent.
 func TestWhatMayServeWhileAPartIsAwayServesNoLonger(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for _, tc := range []struct {
 		name    string
 		options []string
@@ -232,19 +236,27 @@ func TestWhatMayServeWhileAPartIsAwayServesNoLonger(t *testing.T) {
 		mend    func(*testing.T, *fleet)
 	}{
 		{
-			"keyring_max_stale 4s", []string{"secret_ttl 1s", "keyring_max_stale 4s"}, keybearer.KeyringUnavailable, 2 * time.Second, 5 * time.Second,
+			"keyring_max_stale 4s",
+			[]string{"secret_ttl 1s", "keyring_max_stale 4s"},
+			keybearer.KeyringUnavailable, 2 * time.Second, 5 * time.Second,
 			func(t *testing.T, f *fleet) { f.vault.Seal(t) }, func(t *testing.T, f *fleet) { f.vault.Unseal(t) },
 		},
 		{
-			"keyring_max_stale 0", []string{"secret_ttl 1s", "keyring_max_stale 0"}, keybearer.KeyringUnavailable, 0, 2 * time.Second,
+			"keyring_max_stale 0",
+			[]string{"secret_ttl 1s", "keyring_max_stale 0"},
+			keybearer.KeyringUnavailable, 0, 2 * time.Second,
 			func(t *testing.T, f *fleet) { f.vault.Seal(t) }, func(t *testing.T, f *fleet) { f.vault.Unseal(t) },
 		},
 		{
-			"store_max_stale 4s", []string{"store_max_stale 4s"}, keybearer.StoreUnavailable, 3 * time.Second, 5 * time.Second,
+			"store_max_stale 4s",
+			[]string{"store_max_stale 4s"},
+			keybearer.StoreUnavailable, 3 * time.Second, 5 * time.Second,
 			func(t *testing.T, f *fleet) { f.pg.Stop(t) }, func(t *testing.T, f *fleet) { f.pg.Start(f.life) },
 		},
 		{
-			"store_max_stale 0", []string{"store_max_stale 0"}, keybearer.StoreUnavailable, 0, 3 * time.Second,
+			"store_max_stale 0",
+			[]string{"store_max_stale 0"},
+			keybearer.StoreUnavailable, 0, 3 * time.Second,
 			func(t *testing.T, f *fleet) { f.pg.Stop(t) }, func(t *testing.T, f *fleet) { f.pg.Start(f.life) },
 		},
 	} {
@@ -287,6 +299,7 @@ func TestWhatMayServeWhileAPartIsAwayServesNoLonger(t *testing.T) {
 
 // TestAKnownRevocationHoldsThroughAnOutage: a node that has heard of it never serves it, whatever is away.
 func TestAKnownRevocationHoldsThroughAnOutage(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	f := newFleet(t, plan{options: []string{"store_max_stale 1h", "keyring_max_stale 1h"}})
 	f.billing(2)
 	f.ready("docs/c0")
@@ -315,6 +328,7 @@ func TestAKnownRevocationHoldsThroughAnOutage(t *testing.T) {
 // TestANodeThatIsCutOffFallsBehindForItsTimeAndNoLonger: the others are as quick as ever; it serves what it knew for store_max_stale, and hears of
 // what it missed within two seconds after the network is mended.
 func TestANodeThatIsCutOffFallsBehindForItsTimeAndNoLonger(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for how, do := range map[string]func(*harness.Cable){"stalled": (*harness.Cable).Stall, "cut": (*harness.Cable).Cut} {
 		t.Run(how, func(t *testing.T) {
 			f := newFleet(t, plan{options: []string{"store_max_stale 6s"}})

@@ -61,7 +61,7 @@ func TestMain(m *testing.M) {
 }
 
 func write() error {
-	const head = "|---|---|\n"
+	const head = "| what happened | what was seen |\n|---|---|\n"
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return err

@@ -41,28 +41,43 @@ func TestARevocationHoldsEverywhereWithinTwoSeconds(t *testing.T) {
 		code       keybearer.Code
 		take, give func(context.Context, *admin.Client, keybearer.Ref) (admin.Credential, error)
 	}{
-		{"grant removed", keybearer.Ref{Scope: "docs", Name: "c0"}, keybearer.CredentialForbidden,
+		{
+			"grant removed",
+			keybearer.Ref{Scope: "docs", Name: "c0"},
+			keybearer.CredentialForbidden,
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.RemoveGrant(ctx, r, "app:billing")
 			},
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.SetGrant(ctx, r, "app:billing", keybearer.Use)
-			}},
-		{"disabled", keybearer.Ref{Scope: "docs", Name: "c1"}, keybearer.CredentialDisabled,
+			},
+		},
+		{
+			"disabled",
+			keybearer.Ref{Scope: "docs", Name: "c1"},
+			keybearer.CredentialDisabled,
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.DisableCredential(ctx, r)
 			},
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.EnableCredential(ctx, r)
-			}},
-		{"deleted", keybearer.Ref{Scope: "docs", Name: "c2"}, keybearer.CredentialForbidden,
+			},
+		},
+		{
+			"deleted",
+			keybearer.Ref{Scope: "docs", Name: "c2"},
+			keybearer.CredentialForbidden,
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.DeleteCredential(ctx, r, true)
 			},
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.RestoreCredential(ctx, r)
-			}},
-		{"rule removed", keybearer.Ref{Scope: "docs", Name: "c3"}, keybearer.DestinationNotAllowed,
+			},
+		},
+		{
+			"rule removed",
+			keybearer.Ref{Scope: "docs", Name: "c3"},
+			keybearer.DestinationNotAllowed,
 			func(ctx context.Context, c *admin.Client, r keybearer.Ref) (admin.Credential, error) {
 				return c.RemoveDestination(ctx, r, host)
 			},
@@ -71,7 +86,8 @@ func TestARevocationHoldsEverywhereWithinTwoSeconds(t *testing.T) {
 					Destinations: []admin.Destination{{Rule: host, Private: true}},
 					SecretInput:  admin.SecretInput{Secret: admin.NewPlaintext(secretOf(r.String()))},
 				})
-			}},
+			},
+		},
 	}
 	var seen samples
 	for i := range changes {
