@@ -60,6 +60,9 @@ func TestWhatAnswersMeanForOpen(t *testing.T) {
 	if err := opens(t, k, "one", 1, sealed, "secret"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := k.Open(t.Context(), "one", contextOf(2), sealed); !errors.Is(err, keybearer.ErrUnopenable) || errors.Is(err, keybearer.ErrRefused) {
+		t.Errorf("another context: %v", err)
+	}
 	policy := harness.DocumentedPolicies(t, "docs/vault.md")["keybearer-data"]
 	for _, c := range []struct {
 		name       string
@@ -81,6 +84,9 @@ func TestWhatAnswersMeanForOpen(t *testing.T) {
 			_, err := k.Open(t.Context(), "one", contextOf(1), sealed)
 			if keybearer.CodeOf(err) != keybearer.KeyringUnavailable || errors.Is(err, keybearer.ErrUnopenable) != c.answered {
 				t.Errorf("got %v; want keyring_unavailable, and that it was answered: %v", err, c.answered)
+			}
+			if errors.Is(err, keybearer.ErrRefused) != c.answered {
+				t.Errorf("%v says of the ciphertext what was said of the role or the mount", err)
 			}
 			if err != nil && !strings.Contains(keybearer.AsError(err).Advice(), c.hint) {
 				t.Errorf("hint %q, want %q in it", keybearer.AsError(err).Advice(), c.hint)

@@ -77,10 +77,10 @@ func (k *Keyring) Open(ctx context.Context, key string, sc keybearer.SealContext
 	return nil, unopenable(op, err)
 }
 
-// unopenable says that Vault answered and gave no plaintext.
+// unopenable says that Vault answered and gave no plaintext. Only 400 is a word about the ciphertext.
 func unopenable(op string, err error) error {
 	e := keybearer.AsError(unavailable(op, err))
-	e.Err = fmt.Errorf("%w: %w", keybearer.ErrUnopenable, err)
+	e.Err = fmt.Errorf("%w: %w: %w", keybearer.ErrUnopenable, keybearer.ErrRefused, err)
 	if vaultclient.Status(err) == http.StatusBadRequest || err == keybearer.ErrUnopenable {
 		e.Detail, e.Hint, e.Err = "the secret does not open with its key", "set the secret anew", err
 		if err != keybearer.ErrUnopenable {
