@@ -97,6 +97,25 @@ func TestWhatAnswersMeanForOpen(t *testing.T) {
 	}
 }
 
+// Nobody is advised to replace a secret because the login fails, which Vault refuses with 400, too.
+func TestALoginThatIsRefusedIsNoWordAboutTheSecret(t *testing.T) {
+	w := newWorld(t)
+	k := w.open(t)
+	createKey(t, k, "one")
+	sealed := w.sealed(t, k, "one", 1, "secret")
+	bad := w.data
+	bad.SecretIDFile = harness.WriteFile(t, t.TempDir()+"/id", []byte("0c4d2b1e-aaaa-bbbb-cccc-000000000000"))
+	out := New(Config{Mount: w.mount, Data: w.client(t, bad)})
+	defer out.Close()
+	_, err := out.Open(t.Context(), "one", contextOf(1), sealed)
+	if e := keybearer.AsError(err); keybearer.CodeOf(err) != keybearer.KeyringUnavailable || !strings.Contains(e.Hint, "secret id") {
+		t.Errorf("%v; %s", err, e.Advice())
+	}
+	if !errors.Is(err, keybearer.ErrUnopenable) || !errors.Is(err, keybearer.ErrRefused) {
+		t.Errorf("%v", err)
+	}
+}
+
 // move remounts an engine and waits until it is there.
 func (w *world) move(t *testing.T, from, to string) {
 	t.Helper()
