@@ -15,7 +15,7 @@ type Scope struct {
 	Former      *ScopeKey  `json:"former,omitempty"`    // while secrets move to Key: the one that still opens the others
 	Generation  uint32     `json:"generation"`          // of the last key made, present or not; never goes back
 	Work        *ScopeWork `json:"work,omitempty"`      // journal of an unfinished rotate, regenerate, move or delete
-	DoomedKeys  []string   `json:"doomed,omitempty"`    // keyring keys still to be destroyed
+	DoomedKeys  []string   `json:"doomed,omitempty"`    // keyring keys still to be destroyed; "former/" before those in the former keyring
 	CreatedAt   time.Time  `json:"created_at"`          //
 	UpdatedAt   time.Time  `json:"updated_at"`          //
 	DeletedAt   time.Time  `json:"deleted_at,omitzero"` // its name stays reserved

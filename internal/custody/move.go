@@ -140,7 +140,7 @@ func (c *Custody) moveStep(ctx context.Context, s *keybearer.Scope) error {
 		return rest(wait)
 	}
 	return c.advance(ctx, s, func(s *keybearer.Scope) {
-		s.DoomedKeys = append(s.DoomedKeys, s.Former.Name)
+		s.DoomedKeys = append(s.DoomedKeys, formerMark+s.Former.Name)
 		s.Former, s.Work = nil, nil
 	})
 }
@@ -156,7 +156,11 @@ func (c *Custody) reachable(ctx context.Context, s *keybearer.Scope) error {
 			return keyringError(err)
 		}
 	}
-	return keybearer.NewError(keybearer.KeyringUnavailable, "secrets are on the move from a keyring that this server does not have").
+	return notHere("secrets are on the move from a keyring that this server does not have")
+}
+
+func notHere(detail string) *keybearer.Error {
+	return keybearer.NewError(keybearer.KeyringUnavailable, detail).
 		WithHint("put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"strings"
 
 	"github.com/keybearer/keybearer"
 )
@@ -136,10 +137,11 @@ func (c *Custody) RegenerateKey(ctx context.Context, ask Ask, name string, r Reg
 
 // doom notes the scope's keys, that of a move under way too, as to be destroyed, and forgets them with their shares.
 func doom(s *keybearer.Scope) {
-	for _, k := range []*keybearer.ScopeKey{s.Key, s.Former} {
-		if k != nil {
-			s.DoomedKeys = append(s.DoomedKeys, k.Name)
-		}
+	if s.Key != nil {
+		s.DoomedKeys = append(s.DoomedKeys, s.Key.Name)
+	}
+	if s.Former != nil {
+		s.DoomedKeys = append(s.DoomedKeys, formerMark+s.Former.Name)
 	}
 	s.Key, s.Former = nil, nil
 }
@@ -215,14 +217,24 @@ func (c *Custody) purgeStep(ctx context.Context, s *keybearer.Scope) error {
 	return c.advance(ctx, s, pageDone(page))
 }
 
-// destroyDoomed destroys the doomed keys and ends the work, if any. The first commit puts the names beyond use: whoever was about to install
+// formerMark stands before the name of a doomed key that is in the former keyring. A server without that would find no such key and take it for
+// destroyed.
+const formerMark = "former/"
+
+// destroyDoomed destroys the doomed keys and ends the work, if any. What is in a former keyring that this server does not have is left to one that
+// has it. The first commit puts the names beyond use: whoever was about to install
 // one of them, on whatever server, finds the scope changed and takes another name.
 func (c *Custody) destroyDoomed(ctx context.Context, s *keybearer.Scope) error {
+	left := c.elsewhere(s)
 	revision, err := c.write(ctx, keybearer.Batch{Writes: []keybearer.Write{{Scope: s}}})
 	if err != nil {
 		return err
 	}
 	for _, key := range s.DoomedKeys {
+		if slices.Contains(left, key) {
+			continue
+		}
+		key = strings.TrimPrefix(key, formerMark)
 		if s.Key != nil && s.Key.Name == key || s.Former != nil && s.Former.Name == key {
 			return keybearer.NewError(keybearer.Internal, "the scope's journal dooms the key that is in use")
 		}
@@ -231,7 +243,20 @@ func (c *Custody) destroyDoomed(ctx context.Context, s *keybearer.Scope) error {
 		}
 	}
 	next := s.Clone()
-	next.Revision, next.DoomedKeys, next.Work = revision, nil, nil
+	next.Revision, next.DoomedKeys, next.Work = revision, left, nil
 	_, err = c.write(ctx, keybearer.Batch{Writes: []keybearer.Write{{Scope: next}}})
 	return err
+}
+
+// elsewhere returns the doomed keys that are in a keyring that this server does not have.
+func (c *Custody) elsewhere(s *keybearer.Scope) []string {
+	if c.current != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.DoomedKeys), func(key string) bool { return !strings.HasPrefix(key, formerMark) })
+}
+
+// busy reports whether the scope's journal has something for this server to do.
+func (c *Custody) busy(s *keybearer.Scope) bool {
+	return s.Work != nil || len(s.DoomedKeys) > len(c.elsewhere(s))
 }

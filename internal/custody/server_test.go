@@ -2,7 +2,9 @@ package custody_test
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
@@ -66,5 +68,62 @@ func TestRotateMakesAVersionThoughTheKeyringHasANewerOneThanTheScopeKnows(t *tes
 	}
 	if got := l.secretOf(ref("docs", "crm")); got != "s3cret" {
 		t.Errorf("the secret is %q", got)
+	}
+}
+
+// undying is a keyring that destroys nothing for now.
+type undying struct{ keybearer.Keyring }
+
+func (undying) DestroyKey(context.Context, string) error {
+	return keybearer.NewError(keybearer.KeyringUnavailable, "")
+}
+
+// The last step of a move is to destroy the old key. A server that does not have the former keyring must not take it for done.
+func TestAServerWithoutTheFormerKeyringLeavesItsKeysToOthers(t *testing.T) {
+	for name, regenerate := range map[string]bool{"after the move": false, "after a regenerate": true} {
+		t.Run(name, func(t *testing.T) {
+			l, v := movingLab(t, func(cfg *custody.Config) { cfg.Keyring, cfg.Wait = undying{cfg.Keyring}, 200*time.Millisecond })
+			if _, err := l.MoveKey(t.Context(), test, "docs"); err != nil {
+				t.Fatal(err)
+			}
+			l.close()
+			l.moving = false
+			current := l.ring("current.key")
+			l.open(func(cfg *custody.Config) { cfg.Keyring, cfg.Wait = current, 200*time.Millisecond })
+			if regenerate {
+				confirm := custody.Confirmation{Confirm: "docs", Expected: 5}
+				if _, err := l.RegenerateKey(t.Context(), by(root), "docs", custody.Regenerate{Confirmation: confirm}); err != nil {
+					t.Fatal(err)
+				}
+				l.create("docs", "new")
+			}
+			for range 3 { // looks
+				if _, err := l.RotateKey(t.Context(), by(root), "docs"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s := l.scopeRecord("docs"); s.Work != nil || len(s.DoomedKeys) != 1 {
+				t.Errorf("work %+v, doomed %v; want the one key of the former keyring", s.Work, s.DoomedKeys)
+			}
+			parts, err := l.Status(t.Context(), by(root))
+			if err != nil || !slices.ContainsFunc(parts, func(p custody.Part) bool { return p.Name == "former key of scope docs" && p.Warn && p.Err != nil }) {
+				t.Errorf("nobody is told: %+v, %v", parts, err)
+			}
+			l.close()
+			if err := current.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l.moving = true
+			l.open()
+			if err := l.Settled(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.rings[0].KeyVersion(t.Context(), v.scope.Key.Name); keybearer.CodeOf(err) != keybearer.NotFound {
+				t.Errorf("the old key is still there: %v", err)
+			}
+			if s := l.scopeRecord("docs"); len(s.DoomedKeys) != 0 {
+				t.Errorf("doomed %v", s.DoomedKeys)
+			}
+		})
 	}
 }

@@ -84,6 +84,11 @@ func (c *Custody) missingKeys(scopes []*keybearer.Scope, within func(func(contex
 				"put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved")
 		}
 	}
+	for _, s := range scopes {
+		if len(c.elsewhere(s)) > 0 {
+			parts = append(parts, Part{Name: "former key of scope " + s.Name, Warn: true, Err: notHere("it is to be destroyed, in a keyring that this server does not have")})
+		}
+	}
 	return parts
 }
 

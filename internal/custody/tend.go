@@ -48,7 +48,7 @@ func (c *Custody) eachJournal(ctx context.Context, fn func(*keybearer.Scope)) er
 			return keybearer.AsError(err)
 		}
 		for _, s := range page.Items {
-			if s.Work != nil || len(s.DoomedKeys) > 0 {
+			if c.busy(s) {
 				fn(s)
 			}
 		}

@@ -143,7 +143,7 @@ func (c *Custody) step(ctx context.Context, scopeID string) (done bool, err erro
 	switch {
 	case err != nil:
 		return false, err
-	case s == nil, s.Work == nil && len(s.DoomedKeys) == 0:
+	case s == nil, !c.busy(s):
 		return true, nil
 	case s.Work == nil:
 		err = c.destroyDoomed(ctx, s)
