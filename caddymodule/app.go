@@ -77,7 +77,7 @@ type App struct {
 	// DNS server, "ip:port", that resolves destinations. Default: the system's.
 	Resolver string `json:"resolver,omitempty"`
 
-	// How long opened secrets serve while the keyring is away; 0: not at all. Default: 15m.
+	// How long after it was opened a secret serves while the keyring is away; within SecretTTL it always does; 0: no longer than that. Default: 15m.
 	KeyringMaxStale *caddy.Duration `json:"keyring_max_stale,omitempty"`
 
 	// How long metadata serves while the store is away; 0: not at all. Default: 1m.

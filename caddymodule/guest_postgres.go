@@ -64,7 +64,7 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 var (
 	// clearPassword finds a password in a DSN of either form; it may be a placeholder.
-	clearPassword = regexp.MustCompile(`(?i)^[a-z]+://[^/@:]*:([^/@]+)@|\b(?:ssl)?password\s*=\s*([^\s&]+)`)
+	clearPassword = regexp.MustCompile(`(?i)^\s*[a-z]+://[^/@:]*:([^/@]+)@|\b(?:ssl)?password\s*=\s*([^\s&]+)`)
 	placeholder   = regexp.MustCompile(`^'?\{(env|file)\.[^{}]+\}'?$`)
 )
 

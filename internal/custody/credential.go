@@ -223,7 +223,7 @@ type change struct {
 	next *keybearer.Credential // to be stored
 
 	fields []string // names of what changed
-	sealed bool     // a secret was sealed: the commit includes the scope's row
+	scoped bool     // the commit includes the scope's row: whatever became of the scope meanwhile makes it stale
 }
 
 func (ch *change) note(fields ...string) { ch.fields = append(ch.fields, fields...) }
@@ -287,7 +287,7 @@ func (c *Custody) changeCredential(ctx context.Context, ask Ask, ref keybearer.R
 func (ch *change) save() (err error) {
 	ch.next.UpdatedAt = ch.now
 	writes := []keybearer.Write{{Credential: ch.next}}
-	if ch.sealed {
+	if ch.scoped {
 		writes = append(writes, keybearer.Write{Scope: ch.on.scope})
 	}
 	ch.next.Revision, err = ch.commit(ch.ctx, ch.fields, writes...)

@@ -83,6 +83,7 @@ func (c *Custody) RestoreCredential(ctx context.Context, ask Ask, ref keybearer.
 			return keybearer.NewError(keybearer.NotFound, "the time to restore it is over")
 		}
 		ch.next.DeletedAt = time.Time{}
+		ch.scoped = true // a scope that is deleted takes its tombstones along, and this is none any more
 		ch.note("deleted")
 		return nil
 	})

@@ -26,6 +26,9 @@ func (c *Custody) RotateKey(ctx context.Context, ask Ask, name string) (Scope, e
 		if err != nil {
 			return nil, keybearer.AsError(err)
 		}
+		if version, err := c.keyring.KeyVersion(ctx, s.Key.Name); err == nil && version > s.Key.Version {
+			s.Key.Version = version // somebody rotated it in the keyring, or two servers did at once: this makes one more
+		}
 		s.Work = &keybearer.ScopeWork{
 			Kind: keybearer.WorkRotate, Total: live + deleted, By: p.ask.Actor.Subject, StartedAt: c.moment(),
 		}

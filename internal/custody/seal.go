@@ -60,7 +60,7 @@ func (ch *change) give(given *Secret) error {
 		old.RetiredAt = ch.now
 		ch.next.Previous = &old
 	}
-	ch.next.Current, ch.next.LastVersion, ch.sealed = v, number, true
+	ch.next.Current, ch.next.LastVersion, ch.scoped = v, number, true
 	ch.note("secret")
 	return nil
 }

@@ -63,24 +63,25 @@ func (c *Custody) Status(ctx context.Context, ask Ask) ([]Part, error) {
 	return append(parts, c.diagnose(ctx)...), nil
 }
 
-// missingKeys returns a part for every scope whose key the keyring does not have.
+// missingKeys returns a part for every scope whose key the keyring does not have. One that cannot tell now gets no advice to replace the key.
 func (c *Custody) missingKeys(scopes []*keybearer.Scope, within func(func(context.Context) error) *keybearer.Error) (parts []Part) {
+	look := func(name, key, detail, hint string) {
+		err := within(func(ctx context.Context) error { _, err := c.keyring.KeyVersion(ctx, key); return err })
+		if err != nil && err.Code == keybearer.NotFound {
+			err = keybearer.NewError(keybearer.KeyringUnavailable, detail).WithHint(hint).Wrap(err)
+		}
+		if err != nil {
+			parts = append(parts, Part{Name: name, Err: err})
+		}
+	}
 	for _, s := range scopes {
-		if s.Key == nil {
-			continue
+		if s.Key != nil {
+			look("key of scope "+s.Name, s.Key.Name, "the keyring does not have the scope's key",
+				"restore the keyring that belongs to this store, or regenerate the scope's key")
 		}
-		err := within(func(ctx context.Context) error { _, err := c.keyring.KeyVersion(ctx, s.Key.Name); return err })
-		if err != nil {
-			parts = append(parts, Part{Name: "key of scope " + s.Name, Err: keybearer.NewError(keybearer.KeyringUnavailable, "the keyring does not have the scope's key").
-				WithHint("restore the keyring that belongs to this store, or regenerate the scope's key").Wrap(err)})
-		}
-		if s.Former == nil {
-			continue
-		}
-		err = within(func(ctx context.Context) error { _, err := c.keyring.KeyVersion(ctx, s.Former.Name); return err })
-		if err != nil {
-			parts = append(parts, Part{Name: "former key of scope " + s.Name, Err: keybearer.NewError(keybearer.KeyringUnavailable, "secrets are on the move, and the former keyring does not have their key").
-				WithHint("put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved").Wrap(err)})
+		if s.Former != nil {
+			look("former key of scope "+s.Name, s.Former.Name, "secrets are on the move, and the former keyring does not have their key",
+				"put former_keyring back into the Caddyfile until keybearer migrate status says that all have moved")
 		}
 	}
 	return parts

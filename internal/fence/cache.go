@@ -42,6 +42,7 @@ type Cache[K comparable, V any] struct {
 
 type flight[V any] struct {
 	done    chan struct{}
+	late    bool // begun long after the load before failed: what is known may be too old to serve meanwhile
 	value   V
 	err     error
 	touched map[string]struct{} // ids changed while it ran; guarded by Cache.mu
@@ -116,12 +117,13 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (value V, _ 
 		f = &flight[V]{done: closed, err: e.err}
 	default:
 		f = &flight[V]{done: make(chan struct{}), touched: map[string]struct{}{}}
+		f.late = failed && !now.Before(e.retry.Add(retryAfter))
 		c.flights[key] = f
 		go c.fill(context.WithoutCancel(ctx), key, f, load)
 	}
 	c.mu.Unlock()
-	if failed && c.serves(e, now) {
-		return e.value, nil // nobody waits for what did not answer the last time
+	if failed && !f.late && c.serves(e, now) {
+		return e.value, nil // nobody waits for what did not answer the last time, a moment ago
 	}
 	select {
 	case <-f.done:

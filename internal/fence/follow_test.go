@@ -129,6 +129,26 @@ func TestWhatWasKnownServesForItsTimeWhileNobodyAnswers(t *testing.T) {
 	})
 }
 
+// An entry that nobody asks for has nobody to find out that the backend is back: who comes much later must not get what was known in the absence.
+func TestWhoComesLongAfterAFailureWaitsForTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backend)
+		c := b.cache(time.Minute)
+		_, _ = c.Get(t.Context(), "k", b.load)
+		time.Sleep(2 * time.Second)
+		b.fail(errAway)
+		if v, err := c.Get(t.Context(), "k", b.load); err != nil || v != 1 {
+			t.Fatalf("got %d, %v", v, err)
+		}
+		b.fail(nil)
+		b.value.Store(2) // and the feed is silent still
+		time.Sleep(2 * time.Second)
+		if v, err := c.Get(t.Context(), "k", b.load); err != nil || v != 2 {
+			t.Fatalf("got %d, %v, want 2: the change is two seconds old, and the backend answers", v, err)
+		}
+	})
+}
+
 func TestAnAnswerEndsWhatWasKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backend)

@@ -24,6 +24,7 @@ type Gate struct {
 	logger     *slog.Logger
 	sampled    *rate.Limiter // audit lines for senders that proved nothing
 	live       live
+	current    func() time.Time // of a store that others change too; nil: it tells of each change
 	stop       func()
 
 	// epoch grows with every change of a record, before the change is acknowledged and after the caches have dropped what they
@@ -42,6 +43,9 @@ func newGate(c *Config) *Gate {
 			scopes: fence.New[string, *keybearer.Scope](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 			rows:   fence.New[keybearer.Ref, row](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 		},
+	}
+	if f, ok := c.Store.(keybearer.Follower); ok {
+		g.current = f.Current
 	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
 		g.snapshots.changed(changes)
@@ -116,6 +120,7 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 // settle judges until nothing changed meanwhile: so what the pass holds was true at one moment after it was asked for.
 func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, epoch uint64) *keybearer.Error {
 	for range maxRetries {
+		p.judged = g.now()
 		err := g.judge(ctx, p, caller)
 		p.epoch = g.epoch.Load()
 		// A secret that did not open may have been sealed anew meanwhile, with another key.

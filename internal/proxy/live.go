@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
@@ -56,37 +57,77 @@ func (l *live) list() []*use {
 	return all
 }
 
-// watch ends uses until quit is closed.
+const (
+	lookAgain = 250 * time.Millisecond // at uses that could not be judged
+	lookUntil = time.Second            // for so long; then they end, so that what was revoked is not sent for more than 2 s
+	confirm   = time.Second            // how long a pass that waits for the app holds, while no change is heard of
+)
+
+// watch ends uses until quit is closed: when a change is heard of, and while nothing is heard again and again.
 func (g *Gate) watch(quit <-chan struct{}) {
+	var unsure map[*use]time.Time
+	silence := time.NewTicker(confirm / 2)
+	defer silence.Stop()
 	for {
+		var later <-chan time.Time
+		if len(unsure) > 0 {
+			later = time.After(lookAgain)
+		}
 		select {
 		case <-g.live.wake:
+		case <-later:
+		case <-silence.C:
+			if g.current == nil || time.Since(g.current()) < confirm {
+				continue
+			}
+			g.look(nil) // nobody says that anything has changed: that the store cannot be asked ends nothing
+			continue
 		case <-quit:
 			return
 		}
-		for _, u := range g.live.list() {
-			if err := g.again(context.Background(), u); err != nil {
-				u.end(err)
-			}
-		}
+		unsure = g.look(unsure)
 	}
 }
 
-// again judges a use that is under way. An outage is no reason to end it.
-func (g *Gate) again(ctx context.Context, u *use) *keybearer.Error {
-	caller, err := g.identify(ctx, &u.asks.evidence)
-	if err == nil {
-		var snap snapshot
-		if snap, err = g.snapshots.get(ctx, u.asks.ref, rereads); err == nil {
-			d := u.asks.decide(g.now(), caller, &snap, u.addresses.Reach)
-			err = u.asks.refusal(&d)
-			if err == nil && (d.Destination != u.destination || snap.Credential.ID != u.credentialID) {
-				err = keybearer.NewError(keybearer.CredentialForbidden, "")
+// look judges the uses under way and ends those that would be refused now. One that needs a record which has changed, while the store cannot
+// say how, is unsure: it ends if that is not known before long. unsure, in and out, says since when each is.
+func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
+	still := map[*use]time.Time{}
+	for _, u := range g.live.list() {
+		err := g.again(context.Background(), u)
+		if err == nil {
+			continue
+		}
+		if err.Code == keybearer.StoreUnavailable {
+			now := time.Now()
+			since, before := unsure[u]
+			if !before {
+				since = now
+			}
+			if now.Sub(since) < lookUntil {
+				still[u] = since
+				continue
 			}
 		}
+		u.end(err)
 	}
-	if err != nil && err.Code == keybearer.StoreUnavailable {
-		return nil
+	return still
+}
+
+// again judges a use that is under way. An outage is no reason to end it: what is known serves meanwhile.
+func (g *Gate) again(ctx context.Context, u *use) *keybearer.Error {
+	caller, err := g.identify(ctx, &u.asks.evidence)
+	if err != nil {
+		return err
+	}
+	snap, err := g.snapshots.get(ctx, u.asks.ref, rereads)
+	if err != nil {
+		return err
+	}
+	d := u.asks.decide(g.now(), caller, &snap, u.addresses.Reach)
+	err = u.asks.refusal(&d)
+	if err == nil && (d.Destination != u.destination || snap.Credential.ID != u.credentialID) {
+		err = keybearer.NewError(keybearer.CredentialForbidden, "")
 	}
 	return err
 }
@@ -107,11 +148,11 @@ func (p *Pass) Hold(ctx context.Context) (held context.Context, release func()) 
 	}
 }
 
-// Renew judges once more if anything has changed since: to be called after waiting for the app and before sending. Nil says that the pass
-// holds, with what it holds now.
+// Renew judges once more if anything has changed since, or may have while nothing was heard: to be called after waiting for the app and before
+// sending. Nil says that the pass holds, with what it holds now.
 func (p *Pass) Renew(ctx context.Context) *keybearer.Error {
 	epoch := p.gate.epoch.Load()
-	if epoch == p.epoch {
+	if epoch == p.epoch && p.gate.now().Sub(p.judged) < confirm {
 		return nil
 	}
 	caller, err := p.gate.identify(ctx, &p.asks.evidence)

@@ -23,6 +23,7 @@ type Pass struct {
 	gate     *Gate
 	asks     asks
 	epoch    uint64 // at which it was judged
+	judged   time.Time
 	event    keybearer.Event
 	intended bool
 	intent   intent

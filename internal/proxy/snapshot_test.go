@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -289,11 +290,23 @@ func TestAStoreThatCannotAnswerRefuses(t *testing.T) {
 
 type brokenStore struct {
 	keybearer.Store
-	fail atomic.Bool
+	fail   atomic.Bool
+	failed atomic.Int32
+}
+
+// wait returns when so many reads have failed.
+func (b *brokenStore) wait(t *testing.T, n int32) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); b.failed.Load() < n; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d reads failed, want %d", b.failed.Load(), n)
+		}
+	}
 }
 
 func (b *brokenStore) Credential(ctx context.Context, ref keybearer.Ref) (*keybearer.Credential, error) {
 	if b.fail.Load() {
+		b.failed.Add(1)
 		return nil, keybearer.NewError(keybearer.StoreUnavailable, "")
 	}
 	return b.Store.Credential(ctx, ref)

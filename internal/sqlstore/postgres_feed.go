@@ -41,7 +41,8 @@ type feed struct {
 	done   chan struct{}
 
 	current atomic.Pointer[time.Time]
-	mu      sync.Mutex // held while changes are read and told
+	standby atomic.Bool // the last answer came from a server that follows another, as behind a pooler it can on an old connection
+	mu      sync.Mutex  // held while changes are read and told
 	last    position
 }
 
@@ -161,11 +162,11 @@ func (f *feed) wait(ctx context.Context, conn *sql.Conn) error {
 }
 
 // committed tells of a commit made here, and of all before it. When the database cannot be asked any more, the commit alone is told; it
-// will be told again with the others.
+// will be told again with the others. A commit behind the last change told is either told already, or the first in a history that went back.
 func (f *feed) committed(ctx context.Context, db querier, t *transaction) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.last.number < t.last && f.advance(ctx, db, false) != nil {
+	if f.last.number != t.last && f.advance(ctx, db, false) != nil {
 		f.watch.tell(t.changes)
 	}
 }
@@ -173,7 +174,8 @@ func (f *feed) committed(ctx context.Context, db querier, t *transaction) {
 // advance tells what has been committed since the last change told. first says that nobody knows anything yet. The caller holds mu.
 func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 	const text = `SELECT i.seq, i.change, COALESCE(l.stamp::text, ''), COALESCE(n.stamp::text, ''),
-			COALESCE(c.number, 0), COALESCE(c.seq, 0), COALESCE(c.kind, ''), COALESCE(c.id, ''), COALESCE(c.scope_id, ''), COALESCE(c.stamp::text, '')
+			COALESCE(c.number, 0), COALESCE(c.seq, 0), COALESCE(c.kind, ''), COALESCE(c.id, ''), COALESCE(c.scope_id, ''), COALESCE(c.stamp::text, ''),
+			pg_is_in_recovery()
 		FROM instance i LEFT JOIN changes l ON l.number = $1 LEFT JOIN changes n ON n.number = i.change
 			LEFT JOIN (SELECT * FROM changes WHERE number > $1 ORDER BY number LIMIT $2) c ON true
 		WHERE i.one = 1 ORDER BY c.number`
@@ -188,11 +190,11 @@ func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 		var seq, newest int64
 		var known, stamp string // of the last change told, and of the newest
 		var changes []keybearer.Change
-		next, whole := f.last, true
+		next, whole, standby := f.last, true, false
 		for rows.Next() {
 			var at position
 			var c keybearer.Change
-			if err = rows.Scan(&seq, &newest, &known, &stamp, &at.number, &c.Seq, &c.Kind, &c.ID, &c.ScopeID, &at.stamp); err != nil {
+			if err = rows.Scan(&seq, &newest, &known, &stamp, &at.number, &c.Seq, &c.Kind, &c.ID, &c.ScopeID, &at.stamp, &standby); err != nil {
 				break
 			}
 			if at.number == 0 {
@@ -210,6 +212,10 @@ func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 		}
 		if err != nil {
 			return stalled(ctx, err)
+		}
+		f.standby.Store(standby)
+		if standby {
+			return errStandby
 		}
 		end := position{newest, stamp}
 		switch {

@@ -168,6 +168,24 @@ func TestAGapMeansEverything(t *testing.T) {
 	}
 }
 
+// A backup is restored beside a running server, and the first revocation comes before the server has noticed: it holds here when it is acknowledged.
+func TestACommitAfterTheHistoryWentBackIsToldBeforeItReturns(t *testing.T) {
+	dsn := harness.StartPostgres(t, "fsync=off").Database(t)
+	s := openPostgresConfig(t, sqlstore.PostgresConfig{DSN: keybearer.NewSecret(dsn), Node: "a", Poll: time.Second})
+	db := database(t, dsn)
+	for round := range 20 {
+		for i := range 3 {
+			addCaller(t, s, fmt.Sprintf("app%d-%d", round, i))
+		}
+		words := watch(t, s)
+		execute(t, db, `WITH i AS (UPDATE instance SET seq = seq - 2, change = change - 2 RETURNING change) DELETE FROM changes WHERE number > (SELECT change FROM i)`)
+		addCaller(t, s, fmt.Sprintf("next%d", round))
+		if len(words.all()) == 0 {
+			t.Fatalf("round %d: nothing was told of a commit that was acknowledged", round)
+		}
+	}
+}
+
 // When the feed cannot be read after a commit, that commit is told all the same before it returns; and again with the others.
 func TestACommitIsToldWhateverBecomesOfTheFeed(t *testing.T) {
 	server := harness.StartPostgres(t, "fsync=off")

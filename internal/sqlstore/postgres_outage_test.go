@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -333,5 +334,34 @@ func TestAServerThatComesLater(t *testing.T) {
 	server.Start(t)
 	if err := <-opened; err != nil {
 		t.Error(err)
+	}
+}
+
+// Behind a pooler an open connection may come to lead to a standby. What that says of a revocation may be out of date, so it says nothing. A function
+// of that name before the server's own plays the standby.
+func TestAStandbyBehindAnOpenConnectionIsNotBelieved(t *testing.T) {
+	dsn := harness.StartPostgres(t, "fsync=off").Database(t)
+	db := database(t, dsn)
+	execute(t, db, `CREATE TABLE role (standby BOOLEAN)`)
+	execute(t, db, `INSERT INTO role VALUES (false)`)
+	execute(t, db, `CREATE FUNCTION pg_is_in_recovery() RETURNS BOOLEAN LANGUAGE sql AS 'SELECT standby FROM public.role'`)
+	s := openPostgres(t, dsn+"&search_path=public,pg_catalog", "a")
+	addCaller(t, s, "billing")
+	read := func() error { _, err := s.Caller(t.Context(), "billing"); return err }
+	if err := read(); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, db, `UPDATE public.role SET standby = true`)
+	harness.Await(t, "reads are refused", 2*time.Second, func() error {
+		if err := read(); keybearer.CodeOf(err) != keybearer.StoreUnavailable || !strings.Contains(keybearer.AsError(err).Detail, "standby") {
+			return fmt.Errorf("read: %v", err)
+		}
+		return nil
+	})
+	at := s.Current()
+	execute(t, db, `UPDATE public.role SET standby = false`)
+	harness.Await(t, "the primary is back", 5*time.Second, read)
+	if !s.Current().After(at) {
+		t.Error("it does not know that it is current again")
 	}
 }

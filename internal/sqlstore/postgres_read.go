@@ -34,8 +34,11 @@ func (e *postgresEngine) each(ctx context.Context, text string, args []any, scan
 }
 
 // read runs a query, and once more when it met a connection that had ended while nobody used it. begun says that rows have been taken
-// already.
+// already. It asks nothing while the feed has found a standby where the primary should be: what that says is out of date.
 func (e *postgresEngine) read(ctx context.Context, query func(context.Context) (begun bool, err error)) error {
+	if e.feed != nil && e.feed.standby.Load() {
+		return errStandby
+	}
 	return e.breaker.Do(ctx, func(ctx context.Context) error {
 		bounded, cancel := context.WithTimeoutCause(ctx, readTimeout, errStalled)
 		defer cancel()

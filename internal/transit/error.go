@@ -10,10 +10,10 @@ import (
 )
 
 // absent reports whether Vault said that there is no such key. It says 404 of a mount that is missing too, with a message; that says nothing
-// of the key.
+// of the key. Nor does the 404 of a proxy that has no Vault behind it.
 func absent(err error) bool {
 	e, ok := errors.AsType[*vaultclient.Error](err)
-	return ok && e.Status == http.StatusNotFound && e.Messages == ""
+	return ok && e.Nothing
 }
 
 func unavailable(op string, err error) error {

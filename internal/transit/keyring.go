@@ -104,7 +104,7 @@ const keyType = "aes256-gcm96"
 
 // asWeMakeThem reports whether a key binds its ciphertexts to their context and cannot leave Vault.
 func asWeMakeThem(key *api.Secret) bool {
-	return key.Data["type"] == keyType && key.Data["derived"] == true && key.Data["exportable"] == false && key.Data["allow_plaintext_backup"] == false
+	return key != nil && key.Data["type"] == keyType && key.Data["derived"] == true && key.Data["exportable"] == false && key.Data["allow_plaintext_backup"] == false
 }
 
 // KeyVersion implements [keybearer.Keyring].

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -320,5 +321,43 @@ func TestErrorsTellNothing(t *testing.T) {
 		if e := keybearer.AsError(err); strings.Contains(e.Detail+e.Hint, "127.") {
 			t.Errorf("an error tells the address: %s, %s", e.Detail, e.Hint)
 		}
+	}
+}
+
+// A proxy that has lost Vault answers 404 or 200 for itself. None of that says that a key is gone, or what kind it is.
+func TestForeignAnswersSayNothingOfAKey(t *testing.T) {
+	w := newWorld(t)
+	for name, foreign := range map[string]func(http.ResponseWriter){
+		"404 without a body": func(rw http.ResponseWriter) { rw.WriteHeader(http.StatusNotFound) },
+		"404 null":           func(rw http.ResponseWriter) { rw.WriteHeader(http.StatusNotFound); _, _ = io.WriteString(rw, "null") },
+		"404 of another API": func(rw http.ResponseWriter) { rw.WriteHeader(http.StatusNotFound); _, _ = io.WriteString(rw, "{}") },
+		"200 without a body": func(http.ResponseWriter) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var left atomic.Int32 // requests for keys that still reach Vault
+			k := w.behind(t, func(rw http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, "/keys/") || left.Add(-1) >= 0 {
+					return false
+				}
+				foreign(rw)
+				return true
+			}, nil)
+			key := strings.ReplaceAll(name, " ", "-")
+			left.Store(3)
+			createKey(t, k, key)
+			if err := k.DestroyKey(t.Context(), key); keybearer.CodeOf(err) != keybearer.KeyringUnavailable {
+				t.Errorf("destroying gave %v", err)
+			}
+			if _, err := k.KeyVersion(t.Context(), key); keybearer.CodeOf(err) != keybearer.KeyringUnavailable {
+				t.Errorf("the version gave %v", err)
+			}
+			if _, err := w.open(t).KeyVersion(t.Context(), key); err != nil {
+				t.Errorf("the key is gone: %v", err)
+			}
+			left.Store(2)
+			if err := k.CreateKey(t.Context(), key+"2"); keybearer.CodeOf(err) != keybearer.KeyringUnavailable {
+				t.Errorf("creating gave %v", err)
+			}
+		})
 	}
 }

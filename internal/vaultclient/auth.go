@@ -115,8 +115,11 @@ func (a *AppRole) unwrap(ctx context.Context, send sender, wrapping keybearer.Se
 	if err != nil {
 		return keybearer.Secret{}, err
 	}
-	id, ok := secret.Data["secret_id"].(string)
-	if !ok {
+	var id string
+	if secret != nil { // nil: the answer was empty
+		id, _ = secret.Data["secret_id"].(string)
+	}
+	if id == "" {
 		return keybearer.Secret{}, local(a.SecretIDFile, errors.New("what was wrapped is no secret id"))
 	}
 	a.wrapping, a.unwrapped = wrapping, keybearer.NewSecret(id)

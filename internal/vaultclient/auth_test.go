@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -126,6 +127,13 @@ func TestWrappedSecretID(t *testing.T) {
 	}
 	wrap()
 	recovers(t, late)
+	// An empty answer, as of a proxy that has lost Vault, is no secret id, and no reason to panic.
+	empty := w.config()
+	empty.Auth.(*AppRole).Wrapped = true
+	empty.Address = "http://" + harness.StartServer(t, harness.ServerOptions{Handler: answer(200)}).Addr.String()
+	if err := read(t.Context(), newClient(t, empty)); err == nil || Away(err) {
+		t.Errorf("an empty answer to the unwrapping: %v", err)
+	}
 }
 
 func TestJWT(t *testing.T) {
@@ -235,6 +243,27 @@ func TestConfigRefuses(t *testing.T) {
 		if err := (Config{Address: address, Auth: ok}).Validate(); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+// The page of a proxy that refuses a request may show what it refused.
+func TestAForeignPageIsNotRepeated(t *testing.T) {
+	s := harness.StartServer(t, harness.ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "<h1>Blocked</h1> %s %v", body, r.Header)
+	})})
+	var log bytes.Buffer
+	c := newClient(t, Config{
+		Address: "http://" + s.Addr.String(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Auth: &AppRole{RoleID: "keybearer", SecretIDFile: harness.WriteFile(t, t.TempDir()+"/id", []byte("canary-secret-id"))},
+	})
+	err := read(t.Context(), c)
+	if Status(err) != http.StatusForbidden {
+		t.Fatal(err)
+	}
+	if text := err.Error() + log.String(); strings.Contains(text, "canary") {
+		t.Errorf("it is repeated: %s", text)
 	}
 }
 

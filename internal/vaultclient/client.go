@@ -259,10 +259,29 @@ func (c *Client) fail(r Request, body []byte, err error) *Error {
 	if answer, ok := errors.AsType[*api.ResponseError](err); ok {
 		e.Status, e.Err = answer.StatusCode, nil
 		e.Messages = oneLine(strings.Join(answer.Errors, "; "))
+		if answer.RawError { // of a proxy, and it may repeat what was sent
+			e.Messages = "not in Vault's words"
+		}
+		e.Nothing = answer.StatusCode == http.StatusNotFound && saysNothing(body)
 	} else if !errors.Is(err, errLocal) {
 		c.http.CloseIdleConnections() // whatever they lead to, it may be gone
 	}
 	return e
+}
+
+// saysNothing reports whether a body is one with which Vault says that nothing is at a path: {"errors":[]}, or what KV says of a version
+// that was deleted.
+func saysNothing(body []byte) bool {
+	var answer struct {
+		Errors *[]json.RawMessage `json:"errors"`
+		Data   struct {
+			Metadata json.RawMessage `json:"metadata"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return false
+	}
+	return answer.Errors != nil && len(*answer.Errors) == 0 || len(answer.Data.Metadata) > 0
 }
 
 func oneLine(s string) string {

@@ -18,6 +18,7 @@ type Error struct {
 	Method, Path string
 	Status       int    // of Vault's answer; 0: there was none
 	Messages     string // what Vault said about it, for logs
+	Nothing      bool   // Vault itself said that nothing is there, as no proxy or error page in front of it does
 	Login        bool   // it happened while logging in
 	Err          error  // cause, where there is no answer
 

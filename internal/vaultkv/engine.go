@@ -156,11 +156,12 @@ func (e *engine) destroy(ctx context.Context, secrets []string) error {
 	})
 }
 
-// do makes one request and reads the answer. It returns errAbsent for what is not there.
+// do makes one request and reads the answer. It returns errAbsent for what is not there, and errNotKV for a 404 that says nothing of that: of a mount
+// that is missing, or of a proxy that has no Vault behind it.
 func (e *engine) do(ctx context.Context, method, path string, body, answer any) error {
 	text, err := e.client.Do(ctx, vaultclient.Request{Method: method, Path: path, Body: body})
-	if vaultclient.Status(err) == http.StatusNotFound {
-		if method == http.MethodPut { // nothing is mounted there
+	if e, ok := errors.AsType[*vaultclient.Error](err); ok && e.Status == http.StatusNotFound {
+		if !e.Nothing || method == http.MethodPut {
 			return errNotKV
 		}
 		return errAbsent

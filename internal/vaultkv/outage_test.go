@@ -3,6 +3,7 @@ package vaultkv_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -138,6 +139,41 @@ func TestIndexIsGone(t *testing.T) {
 	}
 	if _, err := s.Caller(t.Context(), "billing"); keybearer.CodeOf(err) != keybearer.NotFound {
 		t.Errorf("a caller of the store that was there before: %v", err)
+	}
+}
+
+// Nobody is advised to begin with an empty store because a proxy has lost Vault, or the mount is not there.
+func TestOnlyVaultSaysThatTheIndexIsGone(t *testing.T) {
+	h := newLab(t, harness.VaultOptions{}).home(t)
+	target := must(url.Parse(h.URL))(t)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	var says atomic.Pointer[string]
+	front := harness.StartServer(t, harness.ServerOptions{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text := says.Load(); text != nil {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, *text)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})})
+	c := h.config("a")
+	c.vault.Address = "http://" + front.Addr.String()
+	s := openWith(t, c)
+	for _, text := range []string{"", "<h1>404</h1>", "{}", `{"errors":["no handler for route"]}`} {
+		says.Store(&text)
+		var e *keybearer.Error
+		harness.Await(t, "reads are refused", 4*time.Second, func() error {
+			_, err := s.Caller(t.Context(), "billing")
+			if e = keybearer.AsError(err); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
+				return fmt.Errorf("read: %w", err)
+			}
+			return nil
+		})
+		if strings.Contains(e.Hint, "delete") {
+			t.Errorf("404 %s: %v; %s", text, e, e.Hint)
+		}
+		says.Store(nil)
+		look(t, s)
 	}
 }
 
