@@ -96,3 +96,7 @@ type OpenOnly interface {
 // ciphertext: trying again does not help until someone mends it, and what was opened from it before must be dropped. Find
 // it with errors.Is.
 var ErrUnopenable = errors.New("the sealed secret does not open with this key and context")
+
+// ErrRefused stands beside [ErrUnopenable] when the keyring did not try: the role lacks the right, or the engine is not there. It says nothing of the
+// ciphertext, which may open one day; whoever would give that up for good must not.
+var ErrRefused = errors.New("the keyring refuses to open anything")

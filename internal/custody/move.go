@@ -292,7 +292,7 @@ func (c *Custody) sealAnew(ctx context.Context, s *keybearer.Scope, credentialID
 		return nil, err
 	}
 	plain, err := c.keyring.Open(ctx, s.Former.Name, from, v.Sealed)
-	if errors.Is(err, keybearer.ErrUnopenable) {
+	if errors.Is(err, keybearer.ErrUnopenable) && !errors.Is(err, keybearer.ErrRefused) {
 		return nil, errLeft
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package custody_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -118,6 +119,49 @@ func TestAMovedScopeRollsBackAndRestores(t *testing.T) {
 	}
 	if _, err := l.RotateKey(t.Context(), by(root), "docs"); err != nil {
 		t.Error(err)
+	}
+}
+
+// refusingKeyring may not open one ciphertext, as Vault answers to a role that has lost its right.
+type refusingKeyring struct {
+	keybearer.Keyring
+	sealed []byte
+	lifted atomic.Bool
+}
+
+func (k *refusingKeyring) Open(ctx context.Context, key string, sc keybearer.SealContext, sealed []byte) ([]byte, error) {
+	if !k.lifted.Load() && bytes.Equal(sealed, k.sealed) {
+		return nil, &keybearer.Error{Code: keybearer.KeyringUnavailable, Err: fmt.Errorf("%w: %w: 403", keybearer.ErrUnopenable, keybearer.ErrRefused)}
+	}
+	return k.Keyring.Open(ctx, key, sc, sealed)
+}
+
+// A right that is missing is no reason to give a secret up: the old key stays until it can be restored with.
+func TestAMoveGivesNothingUpThatItMayNotOpen(t *testing.T) {
+	refusing := &refusingKeyring{}
+	l := newLab(t)
+	v := l.village()
+	tombstone := l.record(ref("docs", "c3"))
+	refusing.sealed = tombstone.Current.Sealed
+	l.close()
+	l.moving = true
+	l.open(func(cfg *custody.Config) {
+		refusing.Keyring, cfg.Keyring, cfg.Wait = cfg.Keyring, refusing, 100*time.Millisecond
+	})
+	s, err := l.MoveKey(t.Context(), test, "docs")
+	if err != nil || s.Work == nil || s.Work.Waiting != keybearer.KeyringUnavailable || l.scopeRecord("docs").Former == nil {
+		t.Fatalf("%+v, work %+v, %v", s, s.Work, err)
+	}
+	refusing.lifted.Store(true)
+	if err := l.Settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.moved(t, v)
+	if _, err := l.RestoreCredential(t.Context(), by(root), ref("docs", "c3")); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.secretOf(ref("docs", "c3")); got != "c3-one" {
+		t.Errorf("the secret is %q", got)
 	}
 }
 

@@ -175,7 +175,10 @@ func (k *Keyring) Open(ctx context.Context, key string, sc keybearer.SealContext
 		k.remember(key, order[1])
 		return plain, nil
 	}
-	if errors.Is(err, keybearer.ErrUnopenable) {
+	switch {
+	case !errors.Is(err, keybearer.ErrUnopenable):
+	case errors.Is(err, keybearer.ErrRefused) && errors.Is(other, keybearer.ErrUnopenable): // which says less for certain
+	default:
 		err = other
 	}
 	return nil, err

@@ -163,3 +163,30 @@ func TestAKeyringThatHangsLeavesTimeForTheOther(t *testing.T) {
 		}
 	}
 }
+
+// refusing is a keyring that opens nothing for this role.
+type refusing struct{ keybearer.Keyring }
+
+func (refusing) Open(context.Context, string, keybearer.SealContext, []byte) ([]byte, error) {
+	return nil, &keybearer.Error{Code: keybearer.KeyringUnavailable, Err: errors.Join(keybearer.ErrUnopenable, keybearer.ErrRefused)}
+}
+
+// The one that does not have the key cannot speak for the one that refuses to try.
+func TestARefusalIsNoWordAboutTheSecret(t *testing.T) {
+	a, b := ring(t), ring(t)
+	if err := a.CreateKey(t.Context(), "old"); err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := a.Seal(t.Context(), "old", sc, []byte("s3cret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]*handover.Keyring{
+		"of the current one": handover.NewKeyring(local(refusing{a}), local(b)),
+		"of the former one":  handover.NewKeyring(local(b), local(refusing{a})),
+	} {
+		if _, err := k.Open(t.Context(), "old", sc, sealed); !errors.Is(err, keybearer.ErrUnopenable) || !errors.Is(err, keybearer.ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

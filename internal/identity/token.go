@@ -17,6 +17,7 @@ type Callers struct {
 	now    func() time.Time
 	tokens *fence.Cache[keybearer.TokenHash, *keybearer.Caller]
 	names  *fence.Cache[string, *keybearer.Caller]
+	stale  time.Duration
 	stop   func()
 }
 
@@ -24,7 +25,7 @@ type Callers struct {
 func NewCallers(store keybearer.Store, maxStale time.Duration, now func() time.Time) *Callers {
 	config := fence.ForStore(store, 1<<16, maxStale, now)
 	c := &Callers{
-		store: store, now: now,
+		store: store, now: now, stale: maxStale,
 		tokens: fence.New[keybearer.TokenHash, *keybearer.Caller](config),
 		names:  fence.New[string, *keybearer.Caller](config),
 	}
@@ -53,8 +54,9 @@ func (c *Callers) Flush() {
 	c.names.Flush()
 }
 
-// Sweep drops callers that were not used for so long.
+// Sweep drops callers that were not used for so long, but none that may have to serve because the store has been away since.
 func (c *Callers) Sweep(idle time.Duration) {
+	idle = max(idle, c.stale)
 	c.tokens.Sweep(idle)
 	c.names.Sweep(idle)
 }

@@ -166,3 +166,38 @@ func TestTheFixedCallerMustBeThereAndLive(t *testing.T) {
 		t.Errorf("disabled: %v %q", c, code)
 	}
 }
+
+// silent is a store that others change too, and whose feed was heard at the start alone.
+type silent struct {
+	*counted
+	heard time.Time
+}
+
+func (s silent) Current() time.Time { return s.heard }
+
+func TestACallerIsNotForgottenWhileTheStoreIsAwayBeforeItsTimeIsOver(t *testing.T) {
+	store := open(t)
+	start := time.Now()
+	now := start
+	token, hash := keybearer.NewToken(keybearer.CallerTokenPrefix, now)
+	store.put(t, &keybearer.Caller{ID: keybearer.NewID(keybearer.IDCaller), Name: "billing", Tokens: []keybearer.Token{hash}})
+	callers := identity.NewCallers(silent{store, start}, time.Hour, func() time.Time { return now })
+	defer callers.Close()
+	ask := func() error {
+		_, err := identity.Token{Callers: callers}.Identify(t.Context(), &keybearer.Evidence{Tokens: []string{token.Reveal()}})
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	store.away.Store(true)
+	now = start.Add(59 * time.Minute)
+	callers.Sweep(10 * time.Minute)
+	if err := ask(); err != nil {
+		t.Errorf("within the time: %v", err)
+	}
+	now = start.Add(61 * time.Minute)
+	if err := ask(); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
+		t.Errorf("after it: %v", err)
+	}
+}

@@ -60,6 +60,9 @@ func TestWhatAnswersMeanForOpen(t *testing.T) {
 	if err := opens(t, k, "one", 1, sealed, "secret"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := k.Open(t.Context(), "one", contextOf(2), sealed); !errors.Is(err, keybearer.ErrUnopenable) || errors.Is(err, keybearer.ErrRefused) {
+		t.Errorf("another context: %v", err)
+	}
 	policy := harness.DocumentedPolicies(t, "docs/vault.md")["keybearer-data"]
 	for _, c := range []struct {
 		name       string
@@ -82,12 +85,34 @@ func TestWhatAnswersMeanForOpen(t *testing.T) {
 			if keybearer.CodeOf(err) != keybearer.KeyringUnavailable || errors.Is(err, keybearer.ErrUnopenable) != c.answered {
 				t.Errorf("got %v; want keyring_unavailable, and that it was answered: %v", err, c.answered)
 			}
+			if errors.Is(err, keybearer.ErrRefused) != c.answered {
+				t.Errorf("%v says of the ciphertext what was said of the role or the mount", err)
+			}
 			if err != nil && !strings.Contains(keybearer.AsError(err).Advice(), c.hint) {
 				t.Errorf("hint %q, want %q in it", keybearer.AsError(err).Advice(), c.hint)
 			}
 			c.end()
 			harness.Await(t, "it opens again", 5*time.Second, func() error { return opens(t, k, "one", 1, sealed, "secret") })
 		})
+	}
+}
+
+// Nobody is advised to replace a secret because the login fails, which Vault refuses with 400, too.
+func TestALoginThatIsRefusedIsNoWordAboutTheSecret(t *testing.T) {
+	w := newWorld(t)
+	k := w.open(t)
+	createKey(t, k, "one")
+	sealed := w.sealed(t, k, "one", 1, "secret")
+	bad := w.data
+	bad.SecretIDFile = harness.WriteFile(t, t.TempDir()+"/id", []byte("0c4d2b1e-aaaa-bbbb-cccc-000000000000"))
+	out := New(Config{Mount: w.mount, Data: w.client(t, bad)})
+	defer out.Close()
+	_, err := out.Open(t.Context(), "one", contextOf(1), sealed)
+	if e := keybearer.AsError(err); keybearer.CodeOf(err) != keybearer.KeyringUnavailable || !strings.Contains(e.Hint, "secret id") {
+		t.Errorf("%v; %s", err, e.Advice())
+	}
+	if !errors.Is(err, keybearer.ErrUnopenable) || !errors.Is(err, keybearer.ErrRefused) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -77,11 +78,12 @@ func (k *Keyring) Open(ctx context.Context, key string, sc keybearer.SealContext
 	return nil, unopenable(op, err)
 }
 
-// unopenable says that Vault answered and gave no plaintext.
+// unopenable says that Vault answered and gave no plaintext. Only 400 is a word about the ciphertext, unless it answers a login.
 func unopenable(op string, err error) error {
 	e := keybearer.AsError(unavailable(op, err))
-	e.Err = fmt.Errorf("%w: %w", keybearer.ErrUnopenable, err)
-	if vaultclient.Status(err) == http.StatusBadRequest || err == keybearer.ErrUnopenable {
+	e.Err = fmt.Errorf("%w: %w: %w", keybearer.ErrUnopenable, keybearer.ErrRefused, err)
+	v, _ := errors.AsType[*vaultclient.Error](err)
+	if v != nil && v.Status == http.StatusBadRequest && !v.Login || err == keybearer.ErrUnopenable {
 		e.Detail, e.Hint, e.Err = "the secret does not open with its key", "set the secret anew", err
 		if err != keybearer.ErrUnopenable {
 			e.Err = fmt.Errorf("%w: %w", keybearer.ErrUnopenable, err)

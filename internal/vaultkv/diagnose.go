@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/vaultclient"
 )
 
 // Diagnose looks at Vault, the mount, the rights that the role has and should not have, the index, and how closely it is followed. It implements
@@ -95,7 +94,7 @@ func (d *diagnosis) rights() {
 	const check = "rights"
 	paths, rights := d.need()
 	held, err := d.capabilities(paths)
-	if vaultclient.Status(err) == http.StatusForbidden {
+	if forbidden(err) {
 		d.bad(true, check, "the role may not ask what it may do", `add to its policy: path "sys/capabilities-self" { capabilities = ["update"] }`)
 		return
 	}

@@ -160,7 +160,7 @@ func (e *engine) destroy(ctx context.Context, secrets []string) error {
 // that is missing, or of a proxy that has no Vault behind it.
 func (e *engine) do(ctx context.Context, method, path string, body, answer any) error {
 	text, err := e.client.Do(ctx, vaultclient.Request{Method: method, Path: path, Body: body})
-	if e, ok := errors.AsType[*vaultclient.Error](err); ok && e.Status == http.StatusNotFound {
+	if e, ok := errors.AsType[*vaultclient.Error](err); ok && e.Status == http.StatusNotFound && !e.Login {
 		if !e.Nothing || method == http.MethodPut {
 			return errNotKV
 		}
@@ -185,7 +185,7 @@ func (e *engine) check(ctx context.Context) error {
 	}
 	err := e.do(ctx, http.MethodGet, "sys/internal/ui/mounts/"+e.mount, nil, &answer)
 	switch {
-	case vaultclient.Status(err) == http.StatusForbidden || errors.Is(err, errAbsent):
+	case forbidden(err) || errors.Is(err, errAbsent):
 		return nil // it will show
 	case err != nil:
 		return err
@@ -193,6 +193,12 @@ func (e *engine) check(ctx context.Context) error {
 		return errNotKV
 	}
 	return nil
+}
+
+// forbidden reports whether the role may not do what was tried; a login that is refused says nothing of that.
+func forbidden(err error) bool {
+	e, ok := errors.AsType[*vaultclient.Error](err)
+	return ok && e.Status == http.StatusForbidden && !e.Login
 }
 
 // inFlight is how many requests of one operation are under way at a time.

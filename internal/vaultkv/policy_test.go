@@ -1,8 +1,11 @@
 package vaultkv_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -188,4 +191,22 @@ func TestOtherMounts(t *testing.T) {
 			t.Errorf("%s: %v; %s", at, err, e.Advice())
 		}
 	}
+}
+
+// A login that is refused says nothing of the mount, nor of what the role may do.
+func TestDiagnoseTellsALoginThatIsRefusedFromARightThatIsMissing(t *testing.T) {
+	l := newLab(t, harness.VaultOptions{})
+	s := l.home(t).open(t, "a")
+	l.Must(t, "DELETE", "sys/auth/approle", nil) // with its tokens
+	harness.Await(t, "the store notices", 5*time.Second, func() error {
+		for _, f := range s.Diagnose(t.Context()) {
+			if f.Check == "mount secret" && f.Err != nil && strings.Contains(f.Detail, "refuses the login") {
+				return nil
+			}
+			if f.Check == "mount secret" || f.Check == "rights" {
+				return fmt.Errorf("%+v", f)
+			}
+		}
+		return errors.New("the mount was not looked at")
+	})
 }

@@ -3,7 +3,6 @@ package vaultkv
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/keybearer/keybearer/internal/vaultclient"
 )
@@ -19,7 +18,7 @@ func (s *Store) sweep() bool {
 	defer s.give()
 	n, err := s.sweepUnnamed(ctx)
 	switch {
-	case vaultclient.Status(err) == http.StatusForbidden:
+	case forbidden(err):
 		return false
 	case err != nil && !vaultclient.Away(err):
 		s.logger.Warn("secrets that the index does not name were not swept from Vault", "error", err)
