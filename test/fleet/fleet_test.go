@@ -174,14 +174,27 @@ func secretOf(credential string) string { return "secret-of-" + credential + "-0
 // credential makes a credential that billing may use.
 func (f *fleet) credential(name string) {
 	f.t.Helper()
+	if err := f.tryCredential(name); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// tryCredential is credential that returns the error instead.
+func (f *fleet) tryCredential(name string) error {
 	ctx, api := f.t.Context(), f.nodes[0].api
-	ref := must(keybearer.ParseRef(name))(f.t)
+	ref, err := keybearer.ParseRef(name)
+	if err != nil {
+		return err
+	}
 	f.allow(name, secretOf(name))
-	must(api.CreateCredential(ctx, ref.Scope, admin.NewCredential{
+	_, err = api.CreateCredential(ctx, ref.Scope, admin.NewCredential{
 		Name: ref.Name, Kind: keybearer.Bearer, SecretInput: admin.SecretInput{Secret: admin.NewPlaintext(secretOf(name))},
 		Destinations: []admin.Destination{{Rule: host, Private: true}},
-	}))(f.t)
-	must(api.SetGrant(ctx, ref, "app:billing", keybearer.Use))(f.t)
+	})
+	if err == nil {
+		_, err = api.SetGrant(ctx, ref, "app:billing", keybearer.Use)
+	}
+	return err
 }
 
 // answer is how a request ended: with a code of Keybearer's, "" when the destination answered 200, or else a text of its own.
