@@ -120,7 +120,9 @@ func TestEverythingMovesUnderEdits(t *testing.T) {
 		}
 		ended := make(chan struct{})
 		var group sync.WaitGroup
+		var scopes []string
 		for _, r := range residents {
+			scopes = append(scopes, r.scope.ID)
 			group.Go(func() {
 				for after := 0; after < 20; { // and some more when all has moved
 					if err := r.edit(ctx); err != nil {
@@ -139,8 +141,8 @@ func TestEverythingMovesUnderEdits(t *testing.T) {
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
 			for {
-				for _, r := range residents {
-					if _, err := s.Scope(ctx, r.scope.ID); err != nil {
+				for _, id := range scopes {
+					if _, err := s.Scope(ctx, id); err != nil {
 						t.Error(err)
 					}
 				}
