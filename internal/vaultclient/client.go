@@ -260,7 +260,7 @@ func (c *Client) fail(r Request, body []byte, err error) *Error {
 		e.Status, e.Err = answer.StatusCode, nil
 		e.Messages = oneLine(strings.Join(answer.Errors, "; "))
 		if answer.RawError { // of a proxy, and it may repeat what was sent
-			e.Messages = "not in Vault's words"
+			e.Messages, e.foreign = "not in Vault's words", true
 		}
 		e.Nothing = answer.StatusCode == http.StatusNotFound && saysNothing(body)
 	} else if !errors.Is(err, errLocal) {

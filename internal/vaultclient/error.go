@@ -22,7 +22,8 @@ type Error struct {
 	Login        bool   // it happened while logging in
 	Err          error  // cause, where there is no answer
 
-	body []byte // of the answer
+	body    []byte // of the answer
+	foreign bool   // which is no answer of Vault's, but of something before it
 }
 
 // Error says what was asked and what came back.
@@ -48,9 +49,12 @@ func (e *Error) Unwrap() error { return e.Err }
 var errLocal = errors.New("not asked")
 
 // Away reports whether nobody answered: the connection failed or ended, Vault is sealed, a standby, overloaded, or has an error of its own.
-// Everything else is an answer, and so is a file for the login that cannot be read.
+// So is what does not come from Vault but from something before it. Everything else is an answer, and so is a file for the login that
+// cannot be read.
 func (e *Error) Away() bool {
 	switch {
+	case e.foreign:
+		return true
 	case e.Status == 0:
 		return !errors.Is(e.Err, errLocal)
 	case e.Status >= 500, e.Status >= 300 && e.Status < 400:
