@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 // Commit applies the batch. Beyond the errors that [keybearer.Store] lists it returns [keybearer.Invalid] for a write that
@@ -31,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 	events := make([][]byte, len(b.Events))
 	for i := range b.Events {
 		e := b.Events[i]
-		trim(&e.Time)
+		records.Trim(&e.Time)
 		var err error
 		if events[i], err = json.Marshal(&e); err != nil {
 			return 0, s.engine.fail(op, keybearer.NewError(keybearer.Invalid, "an event holds a value that cannot be stored").Wrap(err))

@@ -3,10 +3,10 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"encoding/base64"
 	"strings"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 // Sizes of a page.
@@ -70,7 +70,7 @@ func (s *Store) filter(q *keybearer.Query) *filter {
 		f.add("deleted = 0")
 	}
 	if q.Text != "" {
-		f.add(s.engine.contains("search"), fold(q.Text))
+		f.add(s.engine.contains("search"), records.Fold(q.Text))
 	}
 	return f
 }
@@ -84,13 +84,16 @@ func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, 
 	case byID:
 		f.add("id > ?", q.AfterID)
 	case q.Cursor != "":
-		after, ok := parseCursor(q.Cursor)
+		after, ok := records.ParseCursor(q.Cursor)
 		if !ok || len(after) != len(order) {
 			return keybearer.Page[*T]{}, s.engine.fail(op, keybearer.NewError(keybearer.Invalid, "the cursor is not one that a listing gave").
 				WithHint("begin again without a cursor"))
 		}
 		marks := "?" + strings.Repeat(", ?", len(order)-1)
-		f.add("("+strings.Join(order, ", ")+") > ("+marks+")", after...)
+		f.where = append(f.where, "("+strings.Join(order, ", ")+") > ("+marks+")")
+		for _, part := range after {
+			f.args = append(f.args, part)
+		}
 	}
 	limit := q.Limit
 	if limit <= 0 {
@@ -108,7 +111,7 @@ func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, 
 	key := make([]string, len(order)) // of the last row in the page
 	err := s.reads.each(ctx, text, append(f.args, limit+1), func(rows *sql.Rows) error {
 		if len(page.Items) == limit {
-			if page.Next = cursor(key); byID {
+			if page.Next = records.Cursor(key...); byID {
 				page.Next = key[0]
 			}
 			return nil
@@ -132,21 +135,4 @@ func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, 
 		return keybearer.Page[*T]{}, s.engine.fail(op, err)
 	}
 	return page, nil
-}
-
-// A cursor is the key of the last row of a page.
-
-func cursor(key []string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(key, between)))
-}
-
-func parseCursor(c string) (key []any, ok bool) {
-	b, err := base64.RawURLEncoding.DecodeString(c)
-	if err != nil {
-		return nil, false
-	}
-	for part := range strings.SplitSeq(string(b), between) {
-		key = append(key, part)
-	}
-	return key, true
 }

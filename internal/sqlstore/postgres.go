@@ -14,6 +14,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/breaker"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 const (
@@ -223,7 +224,7 @@ func (e *postgresEngine) announce(t *transaction) error {
 	return t.exec(`SELECT pg_notify('` + channel + `', '')`)
 }
 
-func (e *postgresEngine) tell(ctx context.Context, _ *watchers, t *transaction) {
+func (e *postgresEngine) tell(ctx context.Context, _ *records.Watchers, t *transaction) {
 	e.feed.committed(ctx, e.writes, t)
 }
 

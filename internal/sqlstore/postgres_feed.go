@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 // watchers are told [keybearer.AllRecords], and the feed goes on from what is there.
 type feed struct {
 	db      *sql.DB // of the connection that listens
-	watch   *watchers
+	watch   *records.Watchers
 	poll    time.Duration
 	log     *slog.Logger
 	explain func(op, database string, err error) *keybearer.Error
@@ -167,7 +168,7 @@ func (f *feed) committed(ctx context.Context, db querier, t *transaction) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.last.number != t.last && f.advance(ctx, db, false) != nil {
-		f.watch.tell(t.changes)
+		f.watch.Tell(t.changes)
 	}
 }
 
@@ -223,10 +224,10 @@ func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 			next = end
 		case known != f.last.stamp, !whole, len(changes) == 0 && newest != next.number:
 			f.log.Warn("the store's history is not the one that was followed: everything is read again", "sequence", seq)
-			f.watch.tell([]keybearer.Change{{Seq: uint64(seq), Kind: keybearer.AllRecords}})
+			f.watch.Tell([]keybearer.Change{{Seq: uint64(seq), Kind: keybearer.AllRecords}})
 			next = end
 		case len(changes) > 0:
-			f.watch.tell(changes)
+			f.watch.Tell(changes)
 		}
 		f.last = next
 		if next == end {

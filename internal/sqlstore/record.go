@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 // table says where a kind of record is kept.
@@ -59,7 +60,7 @@ func (t table[T]) row(record *T, id, name string, revision uint64, deletedAt tim
 	}
 	return &row{
 		table: t.name, kind: t.kind, id: id, name: name, revision: int64(revision), deleted: !deletedAt.IsZero(),
-		search: searchText(append(words, name)), record: b,
+		search: records.SearchText(append(words, name)...), record: b,
 	}, nil
 }
 
@@ -96,28 +97,12 @@ func rowOf(w *keybearer.Write) (r *row, err error) {
 // The functions below are given a clone and bring its times into the stored form.
 
 func scopeRow(c *keybearer.Scope) (*row, error) {
-	trim(&c.CreatedAt, &c.UpdatedAt, &c.DeletedAt)
-	for _, k := range []*keybearer.ScopeKey{c.Key, c.Former} {
-		if k != nil {
-			trim(&k.CreatedAt, &k.RotatedAt)
-		}
-	}
-	if c.Work != nil {
-		trim(&c.Work.StartedAt)
-	}
+	records.TrimScope(c)
 	return scopes.row(c, c.ID, c.Name, c.Revision, c.DeletedAt, c.Description)
 }
 
 func credentialRow(c *keybearer.Credential) (*row, error) {
-	trim(&c.ExpiresAt, &c.CreatedAt, &c.UpdatedAt, &c.DeletedAt, &c.Current.CreatedAt, &c.Current.RetiredAt)
-	if c.Previous != nil {
-		trim(&c.Previous.CreatedAt, &c.Previous.RetiredAt)
-	}
-	words := make([]string, 0, len(c.Current.Terms.Rules)+2)
-	words = append(words, c.Description)
-	for i := range c.Current.Terms.Rules {
-		words = append(words, c.Current.Terms.Rules[i].Host)
-	}
+	records.TrimCredential(c)
 	var subjects strings.Builder
 	for _, g := range c.Grants {
 		if g.Level < keybearer.Use || g.Level > keybearer.Administer {
@@ -127,7 +112,7 @@ func credentialRow(c *keybearer.Credential) (*row, error) {
 		subjects.WriteString(string(g.Subject))
 	}
 	subjects.WriteString("\n")
-	r, err := credentials.row(c, c.ID, c.Name, c.Revision, c.DeletedAt, words...)
+	r, err := credentials.row(c, c.ID, c.Name, c.Revision, c.DeletedAt, records.CredentialWords(c)...)
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +121,7 @@ func credentialRow(c *keybearer.Credential) (*row, error) {
 }
 
 func callerRow(c *keybearer.Caller) (*row, error) {
-	trim(&c.CreatedAt, &c.UpdatedAt, &c.DeletedAt)
-	trimTokens(c.Tokens)
+	records.TrimCaller(c)
 	r, err := callers.row(c, c.ID, c.Name, c.Revision, c.DeletedAt, c.Description)
 	if err != nil {
 		return nil, err
@@ -147,47 +131,13 @@ func callerRow(c *keybearer.Caller) (*row, error) {
 }
 
 func operatorRow(c *keybearer.Operator) (*row, error) {
-	trim(&c.CreatedAt, &c.UpdatedAt, &c.DeletedAt)
-	trimTokens(c.Tokens)
+	records.TrimOperator(c)
 	r, err := operators.row(c, c.ID, c.Name, c.Revision, c.DeletedAt, c.Description)
 	if err != nil {
 		return nil, err
 	}
 	r.tokens = c.Tokens
 	return r, nil
-}
-
-func trimTokens(tokens []keybearer.Token) {
-	for i := range tokens {
-		trim(&tokens[i].CreatedAt, &tokens[i].ExpiresAt)
-	}
-}
-
-// trim brings times into UTC and cuts them to the microsecond.
-func trim(times ...*time.Time) {
-	for _, t := range times {
-		*t = t.UTC().Truncate(time.Microsecond)
-	}
-}
-
-// between keeps a search from matching across the end of one word and the start of the next.
-const between = "\x1f"
-
-func searchText(words []string) string {
-	for i := range words {
-		words[i] = fold(words[i])
-	}
-	return strings.Join(words, between)
-}
-
-// fold is the form in which texts are compared. It never holds a byte that some database refuses in a text.
-func fold(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, strings.ToLower(strings.ToValidUTF8(s, "\uFFFD")))
 }
 
 func hashText(h keybearer.TokenHash) string { return hex.EncodeToString(h[:]) }

@@ -13,6 +13,7 @@ import (
 	sqlite "modernc.org/sqlite"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 const (
@@ -169,7 +170,9 @@ func (e *sqliteEngine) repeat(error) bool { return false }
 // announce does nothing: nobody else has this file.
 func (e *sqliteEngine) announce(*transaction) error { return nil }
 
-func (e *sqliteEngine) tell(_ context.Context, w *watchers, t *transaction) { w.tell(t.changes) }
+func (e *sqliteEngine) tell(_ context.Context, w *records.Watchers, t *transaction) {
+	w.Tell(t.changes)
+}
 
 func (e *sqliteEngine) contains(column string) string { return "instr(" + column + ", ?) > 0" }
 

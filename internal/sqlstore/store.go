@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 var (
@@ -19,7 +20,7 @@ type Store struct {
 	reads  queries
 	node   string        // name of this process among those that share the database
 	turn   chan struct{} // holds one token; whoever writes has taken it, until the last watcher has returned
-	watch  watchers
+	watch  records.Watchers
 	keep   int64 // how many changes stay in the feed
 
 	// These belong to whoever has the turn.
@@ -36,7 +37,7 @@ type engine interface {
 	// announce is called at the end of a transaction that makes changes, tell when it has committed: it tells the watchers of
 	// them, and of what others committed before.
 	announce(t *transaction) error
-	tell(ctx context.Context, w *watchers, t *transaction)
+	tell(ctx context.Context, w *records.Watchers, t *transaction)
 	// fail turns an error of the database into a [keybearer.Error].
 	fail(op string, err error) error
 	// duplicate reports whether err is the breach of a unique index, and dangling whether of a reference.

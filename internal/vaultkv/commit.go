@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 // Commit applies the batch. Beyond the errors that [keybearer.Store] lists it returns [keybearer.Conflict] when the records or events do
@@ -57,7 +58,7 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 
 // stripped returns an event as it is stored.
 func stripped(e keybearer.Event) (keybearer.Event, error) {
-	trim(&e.Time)
+	records.Trim(&e.Time)
 	text, err := json.Marshal(&e)
 	var out keybearer.Event
 	if err == nil {

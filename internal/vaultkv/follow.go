@@ -127,7 +127,7 @@ func (s *Store) refresh(ctx context.Context) error {
 // replace makes next the state, and returns when the watchers have been told. The caller has the turn.
 func (s *Store) replace(next *state, changes []keybearer.Change, asOf time.Time) {
 	s.state.Store(next) // before the watchers are told: whoever reads because of them reads this
-	s.watch.tell(changes)
+	s.watch.Tell(changes)
 	s.told.Store(&next.at)
 	s.doubt.Store(false)
 	s.confirm(asOf)

@@ -2,12 +2,12 @@ package vaultkv
 
 import (
 	"context"
-	"encoding/base64"
 	"slices"
 	"sort"
 	"strings"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 // Sizes of a page.
@@ -51,7 +51,7 @@ func list[T any](ctx context.Context, s *Store, kind keybearer.RecordKind, q *ke
 		rest = st.byID()
 		rest = rest[sort.Search(len(rest), func(i int) bool { return rest[i].id > q.AfterID }):]
 	case q.Cursor != "":
-		after, ok := parseCursor(q.Cursor)
+		after, ok := records.ParseCursor(q.Cursor)
 		if !ok || len(rest) > 0 && len(after) != len(st.key(rest[0])) {
 			return page, fail(op, keybearer.NewError(keybearer.Invalid, "the cursor is not one that a listing gave").
 				WithHint("begin again without a cursor"))
@@ -63,14 +63,14 @@ func list[T any](ctx context.Context, s *Store, kind keybearer.RecordKind, q *ke
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	text := fold(q.Text)
+	text := records.Fold(q.Text)
 	var last *entry
 	for _, e := range rest {
 		if !e.fits(q, text) {
 			continue
 		}
 		if len(page.Items) == limit {
-			if page.Next = cursor(st.key(last)); byID {
+			if page.Next = records.Cursor(st.key(last)...); byID {
 				page.Next = last.id
 			}
 			break
@@ -89,18 +89,4 @@ func (e *entry) fits(q *keybearer.Query, text string) bool {
 	return !ok || (q.ScopeID == "" || c.ScopeID == q.ScopeID) &&
 		(q.Kind == "" || c.Current.Terms.Kind == q.Kind) &&
 		(q.Subject == "" || slices.ContainsFunc(c.Grants, func(g keybearer.Grant) bool { return g.Subject == q.Subject }))
-}
-
-// A cursor is the key of the last record of a page.
-
-func cursor(key []string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(key, between)))
-}
-
-func parseCursor(c string) (key []string, ok bool) {
-	b, err := base64.RawURLEncoding.DecodeString(c)
-	if err != nil {
-		return nil, false
-	}
-	return strings.Split(string(b), between), true
 }

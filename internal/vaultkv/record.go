@@ -2,10 +2,10 @@ package vaultkv
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 )
 
 // entry is a record with what look-ups, listings and searches need of it. It is immutable.
@@ -43,17 +43,25 @@ func newWrite(w *keybearer.Write) (*write, error) {
 	var kind keybearer.RecordKind
 	var record any
 	var revision uint64
-	if r := w.Scope; r != nil {
-		n, kind, record, revision = n+1, keybearer.ScopeRecord, trimScope(r.Clone()), r.Revision
+	if w.Scope != nil {
+		r := w.Scope.Clone()
+		records.TrimScope(r)
+		n, kind, record, revision = n+1, keybearer.ScopeRecord, r, r.Revision
 	}
-	if r := w.Credential; r != nil {
-		n, kind, record, revision = n+1, keybearer.CredentialRecord, trimCredential(r.Clone()), r.Revision
+	if w.Credential != nil {
+		r := w.Credential.Clone()
+		records.TrimCredential(r)
+		n, kind, record, revision = n+1, keybearer.CredentialRecord, r, r.Revision
 	}
-	if r := w.Caller; r != nil {
-		n, kind, record, revision = n+1, keybearer.CallerRecord, trimCaller(r.Clone()), r.Revision
+	if w.Caller != nil {
+		r := w.Caller.Clone()
+		records.TrimCaller(r)
+		n, kind, record, revision = n+1, keybearer.CallerRecord, r, r.Revision
 	}
-	if r := w.Operator; r != nil {
-		n, kind, record, revision = n+1, keybearer.OperatorRecord, trimOperator(r.Clone()), r.Revision
+	if w.Operator != nil {
+		r := w.Operator.Clone()
+		records.TrimOperator(r)
+		n, kind, record, revision = n+1, keybearer.OperatorRecord, r, r.Revision
 	}
 	if n != 1 {
 		return nil, keybearer.NewError(keybearer.Invalid, "a write holds exactly one record")
@@ -89,11 +97,8 @@ func newEntry(kind keybearer.RecordKind, text []byte, revision uint64) (*entry, 
 		r := new(keybearer.Credential)
 		err = json.Unmarshal(text, r)
 		r.Revision = revision
-		e.id, e.name, e.record, deleted, words = r.ID, r.Name, r, r.DeletedAt, []string{r.Description}
+		e.id, e.name, e.record, deleted, words = r.ID, r.Name, r, r.DeletedAt, records.CredentialWords(r)
 		e.scopeID = r.ScopeID
-		for i := range r.Current.Terms.Rules {
-			words = append(words, r.Current.Terms.Rules[i].Host)
-		}
 	case keybearer.CallerRecord:
 		r := new(keybearer.Caller)
 		err = json.Unmarshal(text, r)
@@ -107,76 +112,6 @@ func newEntry(kind keybearer.RecordKind, text []byte, revision uint64) (*entry, 
 		e.id, e.name, e.record, deleted, words = r.ID, r.Name, r, r.DeletedAt, []string{r.Description}
 		e.tokens = r.Tokens
 	}
-	e.deleted, e.search = !deleted.IsZero(), searchText(append(words, e.name))
+	e.deleted, e.search = !deleted.IsZero(), records.SearchText(append(words, e.name)...)
 	return e, err
-}
-
-// The functions below are given a clone and bring its times into the stored form.
-
-func trimScope(r *keybearer.Scope) *keybearer.Scope {
-	trim(&r.CreatedAt, &r.UpdatedAt, &r.DeletedAt)
-	for _, k := range []*keybearer.ScopeKey{r.Key, r.Former} {
-		if k != nil {
-			trim(&k.CreatedAt, &k.RotatedAt)
-		}
-	}
-	if r.Work != nil {
-		trim(&r.Work.StartedAt)
-	}
-	return r
-}
-
-func trimCredential(r *keybearer.Credential) *keybearer.Credential {
-	trim(&r.ExpiresAt, &r.CreatedAt, &r.UpdatedAt, &r.DeletedAt)
-	for _, v := range []*keybearer.Version{&r.Current, r.Previous} {
-		if v != nil {
-			trim(&v.CreatedAt, &v.RetiredAt)
-		}
-	}
-	return r
-}
-
-func trimCaller(r *keybearer.Caller) *keybearer.Caller {
-	trim(&r.CreatedAt, &r.UpdatedAt, &r.DeletedAt)
-	trimTokens(r.Tokens)
-	return r
-}
-
-func trimOperator(r *keybearer.Operator) *keybearer.Operator {
-	trim(&r.CreatedAt, &r.UpdatedAt, &r.DeletedAt)
-	trimTokens(r.Tokens)
-	return r
-}
-
-func trimTokens(tokens []keybearer.Token) {
-	for i := range tokens {
-		trim(&tokens[i].CreatedAt, &tokens[i].ExpiresAt)
-	}
-}
-
-// trim brings times into UTC and cuts them to the microsecond.
-func trim(times ...*time.Time) {
-	for _, t := range times {
-		*t = t.UTC().Truncate(time.Microsecond)
-	}
-}
-
-// between keeps a search from matching across the end of one word and the start of the next.
-const between = "\x1f"
-
-func searchText(words []string) string {
-	for i := range words {
-		words[i] = fold(words[i])
-	}
-	return strings.Join(words, between)
-}
-
-// fold is the form in which texts are compared. It never holds what stands between words.
-func fold(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, strings.ToLower(strings.ToValidUTF8(s, "\uFFFD")))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/records"
 	"github.com/keybearer/keybearer/internal/vaultclient"
 )
 
@@ -49,7 +50,7 @@ type Store struct {
 	engine *engine
 	node   string
 	logger *slog.Logger
-	watch  watchers
+	watch  records.Watchers
 
 	state   atomic.Pointer[state]
 	told    atomic.Pointer[version]   // of the index, up to which the watchers have been told
