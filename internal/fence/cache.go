@@ -26,8 +26,8 @@ type entry[V any] struct {
 	err   error     // of that load; guarded by Cache.mu
 }
 
-// Load makes a value and names the records it depends on.
-type Load[V any] func(ctx context.Context) (value V, ids []string, err error)
+// Load makes the value of a key and names the records it depends on.
+type Load[K comparable, V any] func(ctx context.Context, key K) (value V, ids []string, err error)
 
 // Cache maps keys to values. It is safe for concurrent use; one load runs for a key at a time, on a context of its own,
 // so that an impatient caller does not fail the others. Errors are not cached.
@@ -96,7 +96,7 @@ func (c *Cache[K, V]) serves(e *entry[V], now time.Time) bool {
 }
 
 // Get returns the value for key, loading it if need be. It returns ctx's error when ctx ends first, and the load's otherwise.
-func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[V]) (value V, _ error) {
+func (c *Cache[K, V]) Get(ctx context.Context, key K, load Load[K, V]) (value V, _ error) {
 	c.mu.RLock()
 	e := c.entries[key]
 	c.mu.RUnlock()
@@ -149,12 +149,12 @@ var closed = func() chan struct{} {
 }()
 
 // fill loads until no change fell into the load.
-func (c *Cache[K, V]) fill(ctx context.Context, key K, f *flight[V], load Load[V]) {
+func (c *Cache[K, V]) fill(ctx context.Context, key K, f *flight[V], load Load[K, V]) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	for {
 		at := c.Now()
-		v, ids, err := load(ctx)
+		v, ids, err := load(ctx, key)
 		c.mu.Lock()
 		if err == nil && f.fenced(ids) && ctx.Err() == nil {
 			clear(f.touched)

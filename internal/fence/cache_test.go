@@ -17,8 +17,8 @@ func newCache(maxEntries int) *fence.Cache[string, int] {
 	return fence.New[string, int](fence.Config{Max: maxEntries, MaxAge: time.Minute, Timeout: time.Second, Now: time.Now})
 }
 
-func constant(v int, ids ...string) fence.Load[int] {
-	return func(context.Context) (int, []string, error) { return v, ids, nil }
+func constant(v int, ids ...string) fence.Load[string, int] {
+	return func(context.Context, string) (int, []string, error) { return v, ids, nil }
 }
 
 func TestALoadThatAChangeFellIntoIsDoneAgain(t *testing.T) {
@@ -38,7 +38,7 @@ func TestALoadThatAChangeFellIntoIsDoneAgain(t *testing.T) {
 			c := newCache(10)
 			paused, resume := make(chan struct{}), make(chan struct{})
 			var loads atomic.Int32
-			load := func(context.Context) (int, []string, error) {
+			load := func(context.Context, string) (int, []string, error) {
 				n := int(loads.Add(1))
 				if n == 1 {
 					close(paused)
@@ -94,7 +94,7 @@ func TestOneLoadServesAllWhoWaitAndOutlivesTheFirst(t *testing.T) {
 		c := newCache(10)
 		release := make(chan struct{})
 		var loads atomic.Int32
-		load := func(ctx context.Context) (int, []string, error) {
+		load := func(ctx context.Context, _ string) (int, []string, error) {
 			loads.Add(1)
 			<-release
 			return 5, []string{"a"}, ctx.Err()
@@ -129,7 +129,7 @@ func TestErrorsAreNotCachedAndAgeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(10)
 		boom := errors.New("boom")
-		if _, err := c.Get(t.Context(), "k", func(context.Context) (int, []string, error) { return 0, nil, boom }); !errors.Is(err, boom) {
+		if _, err := c.Get(t.Context(), "k", func(context.Context, string) (int, []string, error) { return 0, nil, boom }); !errors.Is(err, boom) {
 			t.Fatalf("got %v", err)
 		}
 		if v, _ := c.Get(t.Context(), "k", constant(1, "a")); v != 1 {
@@ -171,7 +171,7 @@ func TestTheNumberOfEntriesIsBounded(t *testing.T) {
 func TestNoGetAfterAChangeGivesAnOlderValue(t *testing.T) {
 	c := newCache(4)
 	var stored atomic.Int64
-	load := func(context.Context) (int, []string, error) { return int(stored.Load()), []string{"a"}, nil }
+	load := func(context.Context, string) (int, []string, error) { return int(stored.Load()), []string{"a"}, nil }
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {

@@ -31,7 +31,7 @@ func (b *backend) fail(err error) { b.err.Store(&err) }
 // hear says that the feed was heard just now.
 func (b *backend) hear() { b.current.Store(new(time.Now())) }
 
-func (b *backend) load(ctx context.Context) (int, []string, error) {
+func (b *backend) load(ctx context.Context, _ string) (int, []string, error) {
 	b.loads.Add(1)
 	if b.stall != nil {
 		select {

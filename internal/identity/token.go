@@ -18,6 +18,8 @@ type Callers struct {
 	tokens *fence.Cache[keybearer.TokenHash, *keybearer.Caller]
 	names  *fence.Cache[string, *keybearer.Caller]
 	stale  time.Duration
+	byHash fence.Load[keybearer.TokenHash, *keybearer.Caller]
+	byName fence.Load[string, *keybearer.Caller]
 	stop   func()
 }
 
@@ -28,6 +30,12 @@ func NewCallers(store keybearer.Store, maxStale time.Duration, now func() time.T
 		store: store, now: now, stale: maxStale,
 		tokens: fence.New[keybearer.TokenHash, *keybearer.Caller](config),
 		names:  fence.New[string, *keybearer.Caller](config),
+		byHash: func(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, []string, error) {
+			return depend(store.CallerByToken(ctx, hash))
+		},
+		byName: func(ctx context.Context, name string) (*keybearer.Caller, []string, error) {
+			return depend(store.Caller(ctx, name))
+		},
 	}
 	c.stop = store.Watch(c.changed)
 	return c
@@ -106,9 +114,7 @@ func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 }
 
 func (c *Callers) byToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
-	caller, err := c.tokens.Get(ctx, hash, func(ctx context.Context) (*keybearer.Caller, []string, error) {
-		return depend(c.store.CallerByToken(ctx, hash))
-	})
+	caller, err := c.tokens.Get(ctx, hash, c.byHash)
 	if keybearer.CodeOf(err) == keybearer.NotFound {
 		return nil, errToken
 	}
@@ -135,9 +141,7 @@ func (f Fixed) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 	if e.Fixed == "" {
 		return nil, nil
 	}
-	caller, err := f.Callers.names.Get(ctx, e.Fixed, func(ctx context.Context) (*keybearer.Caller, []string, error) {
-		return depend(f.Callers.store.Caller(ctx, e.Fixed))
-	})
+	caller, err := f.Callers.names.Get(ctx, e.Fixed, f.Callers.byName)
 	if keybearer.CodeOf(err) == keybearer.NotFound {
 		return nil, errFixed
 	}

@@ -44,6 +44,7 @@ func newGate(c *Config) *Gate {
 			rows:   fence.New[keybearer.Ref, row](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 		},
 	}
+	g.snapshots.readScope, g.snapshots.readRow = g.snapshots.loadScope, g.snapshots.loadRow
 	if f, ok := c.Store.(keybearer.Follower); ok {
 		g.current = f.Current
 	}

@@ -52,6 +52,9 @@ type snapshots struct {
 	scopes  *fence.Cache[string, *keybearer.Scope] // nil: there is none of that name
 	rows    *fence.Cache[keybearer.Ref, row]       // by scope id
 
+	readScope fence.Load[string, *keybearer.Scope] // loadScope and loadRow, bound once: a request allocates neither
+	readRow   fence.Load[keybearer.Ref, row]
+
 	mu    sync.Mutex
 	safes map[string]*safe // by credential id
 }
@@ -119,21 +122,12 @@ func (s *snapshots) safeFor(scope *keybearer.Scope, c *keybearer.Credential) *sa
 // A secret that was sealed with a key that the scope does not have may be on the move to another keyring, and the two records of two moments: they are
 // read again, up to so many times.
 func (s *snapshots) get(ctx context.Context, ref keybearer.Ref, again int) (snapshot, *keybearer.Error) {
-	scope, err := s.scopes.Get(ctx, ref.Scope, func(ctx context.Context) (*keybearer.Scope, []string, error) {
-		scope, err := s.store.Scope(ctx, ref.Scope)
-		switch {
-		case keybearer.CodeOf(err) == keybearer.NotFound:
-			return nil, []string{fence.Any}, nil
-		case err != nil:
-			return nil, nil, err
-		}
-		return scope, []string{scope.ID}, nil
-	})
+	scope, err := s.scopes.Get(ctx, ref.Scope, s.readScope)
 	if err != nil || scope == nil {
 		return snapshot{}, unavailable(ctx, err)
 	}
 	in := keybearer.Ref{Scope: scope.ID, Name: ref.Name}
-	r, err := s.rows.Get(ctx, in, func(ctx context.Context) (row, []string, error) { return s.read(ctx, in) })
+	r, err := s.rows.Get(ctx, in, s.readRow)
 	if err != nil || r.credential == nil {
 		return snapshot{}, unavailable(ctx, err)
 	}
@@ -153,7 +147,20 @@ func (s *snapshots) get(ctx context.Context, ref keybearer.Ref, again int) (snap
 	return *last, nil
 }
 
-func (s *snapshots) read(ctx context.Context, ref keybearer.Ref) (row, []string, error) {
+// loadScope reads the scope of a name or id.
+func (s *snapshots) loadScope(ctx context.Context, name string) (*keybearer.Scope, []string, error) {
+	scope, err := s.store.Scope(ctx, name)
+	switch {
+	case keybearer.CodeOf(err) == keybearer.NotFound:
+		return nil, []string{fence.Any}, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return scope, []string{scope.ID}, nil
+}
+
+// loadRow reads a credential.
+func (s *snapshots) loadRow(ctx context.Context, ref keybearer.Ref) (row, []string, error) {
 	c, err := s.store.Credential(ctx, ref)
 	switch {
 	case keybearer.CodeOf(err) == keybearer.NotFound:
