@@ -243,13 +243,19 @@ func TestEveryoneComesThrough(t *testing.T) {
 		}
 	})
 	var longest time.Duration
-	for i := range 20 {
+	for i, came := 0, 0; came < 20; i++ {
 		start := time.Now()
-		if _, err := other.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller(fmt.Sprintf("other%d", i))}}}); err != nil {
+		_, err := other.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller(fmt.Sprintf("other%d", i))}}})
+		took := time.Since(start)
+		if keybearer.CodeOf(err) == keybearer.StoreUnavailable && took < 5*time.Second && i < 40 {
+			continue // Vault was slow to answer; who is shut out tries for ten seconds
+		}
+		if err != nil {
 			t.Error(err)
 			break
 		}
-		longest = max(longest, time.Since(start))
+		came++
+		longest = max(longest, took)
 	}
 	close(stop)
 	wg.Wait()
