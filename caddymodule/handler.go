@@ -118,6 +118,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	settle(server)
 	shareListeners(server)
 	server.RegisterConnContext(withPeer)
+	server.RegisterConnContext(answerAsterisks())
 	for _, address := range open(server) {
 		ctx.Slogger().Warn("keybearer listens on every interface; add: bind 127.0.0.1", "address", address)
 	}

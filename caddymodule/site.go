@@ -1,11 +1,16 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -52,16 +57,37 @@ func checkSite(server *caddyhttp.Server, fixed, shared bool) error {
 	return nil
 }
 
-// settle adjusts what Caddy presumes of a web server and what is wrong for a proxy: with client certificates it compares the host of
-// a request with the TLS server name, and refuses absolute-form with 421. Where no route looks at the host that
-// protects nothing.
+// headerTime is how long a client may take for the head of a request: apps are near, and send it at once.
+const headerTime = caddy.Duration(10 * time.Second)
+
+// settle adjusts what Caddy presumes of a web server and what is wrong for a proxy. Of its limits (docs/caddyfile.md) it tightens the one for the head,
+// unless the operator set it. With client certificates Caddy compares the host of a request with the TLS server name, and
+// refuses absolute-form with 421. Where no route looks at the host that protects nothing.
 func settle(server *caddyhttp.Server) {
+	if server.ReadHeaderTimeout == 0 {
+		server.ReadHeaderTimeout = headerTime
+	}
 	for _, route := range server.Routes {
 		if slices.ContainsFunc(route.MatcherSets, matchesHost) {
 			return
 		}
 	}
 	server.StrictSNIHost = new(false)
+}
+
+// answerAsterisks leaves "OPTIONS *" to the handler, which refuses it like any other request that names no destination: net/http answers it with an
+// empty 200 by itself, to everybody. Caddy keeps its [http.Server] to itself, but each connection's context has it, and there is nothing
+// to be answered before the first.
+func answerAsterisks() func(context.Context, net.Conn) context.Context {
+	var once sync.Once
+	return func(ctx context.Context, _ net.Conn) context.Context {
+		once.Do(func() {
+			if server, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
+				server.DisableGeneralOptionsHandler = true
+			}
+		})
+		return ctx
+	}
 }
 
 // open returns the addresses that listen on every interface.

@@ -15,15 +15,18 @@ type filter struct {
 	strict    bool // the rule has methods or a path: nothing may override either behind it
 }
 
-// fold makes names that some server takes for one and the same equal: lower case, "_" as "-".
+// fold makes names that some server takes for one and the same equal: lower case, "_" and "." as "-", since CGI and its heirs write all
+// three as "_".
 func fold(name string) string {
 	for i := range len(name) {
-		if c := name[i]; c == '_' || c >= 'A' && c <= 'Z' {
-			return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		if c := name[i]; c == '_' || c == '.' || c >= 'A' && c <= 'Z' {
+			return aliases.Replace(strings.ToLower(name))
 		}
 	}
 	return name
 }
+
+var aliases = strings.NewReplacer("_", "-", ".", "-")
 
 // dropped are the request fields that never go on, folded: hop-by-hop ones (RFC 9110 section 7.6.1), those that speak
 // for a proxy, and Expect, which is answered here.

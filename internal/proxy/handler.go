@@ -35,6 +35,9 @@ var fieldsPool = sync.Pool{New: func() any { s := make([]Field, 0, 32); return &
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	delete(w.Header(), "Server") // the frame's; the destination's comes back instead
+	if last(r) {
+		w.Header().Set("Connection", "close")
+	}
 	fields := fieldsPool.Get().(*[]Field)
 	defer func() {
 		clear(*fields)
@@ -60,6 +63,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.forward(w, r, call, p)
+}
+
+// last reports whether nothing that stands behind a request on its connection is to be read. net/http takes Transfer-Encoding and drops a
+// Content-Length beside it, and in HTTP/1.0 the other way round, before anybody can see that there were both: who stands
+// before us may have read the other one, and takes what we would read next for a body (RFC 9112 sections 6.1 and 9.3).
+func last(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
 }
 
 // forward sends the request and streams the answer.
