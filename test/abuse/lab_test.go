@@ -40,6 +40,7 @@ func (d *destination) fresh() []*harness.Arrival {
 type lab struct {
 	*harness.Lab
 	destinations []*destination
+	raw          *destination // on bare bytes
 }
 
 // newLab starts Keybearer between a client and the five servers.
@@ -47,13 +48,16 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := new(lab)
 	var sites strings.Builder
-	for _, server := range append(harness.Fronts, "node", "go") {
+	for _, server := range slices.Concat(harness.Fronts, []string{"node", "go", "raw"}) {
 		d := &destination{name: server, host: server + ".example.com", route: netip.AddrPortFrom(harness.Address(), 9082)}
-		l.destinations = append(l.destinations, d)
+		if l.destinations = append(l.destinations, d); server == "raw" {
+			l.raw, l.destinations = d, l.destinations[:len(l.destinations)-1]
+		}
 		fmt.Fprintf(&sites, "http://:%d {\n\tbind %s\n\tkeybearer {\n\t\tcaller app:billing\n\t\tshared_host_ok\n\t\tcredential docs/crm\n\t\tdestination https://%s\n\t}\n}\n",
 			d.route.Port(), d.route.Addr(), d.host)
 	}
 	l.Lab = harness.StartLab(t, harness.LabOptions{Sites: sites.String()})
+	l.raw.all = l.Raw(l.raw.host, harness.Echo).All
 	for _, d := range l.destinations {
 		switch d.name {
 		case "node":
