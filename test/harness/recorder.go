@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type Recorder struct {
 	Addr netip.AddrPort
 
 	answer func(*Arrival) []byte
+	once   atomic.Bool // each connection is closed after one answer
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
 }
@@ -90,6 +92,9 @@ func (r *Recorder) CloseConnections() {
 	}
 }
 
+// CloseAfterAnswer makes the Recorder close each connection once it has answered on it.
+func (r *Recorder) CloseAfterAnswer() { r.once.Store(true) }
+
 func (r *Recorder) serve(conn net.Conn) {
 	r.mu.Lock()
 	r.conns[conn] = true
@@ -115,7 +120,7 @@ func (r *Recorder) serve(conn net.Conn) {
 			return
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Minute))
-		if _, err := conn.Write(answer); err != nil {
+		if _, err := conn.Write(answer); err != nil || r.once.Load() {
 			return
 		}
 	}
