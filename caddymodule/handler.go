@@ -119,6 +119,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	shareListeners(server)
 	server.RegisterConnContext(withPeer)
 	server.RegisterConnContext(answerAsterisks())
+	visitors.watch(server)
 	for _, address := range open(server) {
 		ctx.Slogger().Warn("keybearer listens on every interface; add: bind 127.0.0.1", "address", address)
 	}

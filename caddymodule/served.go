@@ -19,6 +19,9 @@ type served struct {
 // implements [caddyhttp.MiddlewareHandler].
 func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	delete(w.Header(), "Server") // Caddy's; a destination may set its own
+	visitor := attended(r.Context())
+	visitor.begin()
+	defer visitor.end()
 	if !s.app.lease.take(r.Context()) {
 		notRunning(w, r)
 		return nil

@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/go-cmp/cmp"
 )
@@ -22,6 +24,15 @@ func TestOpenAddresses(t *testing.T) {
 	for i, address := range server.Listen {
 		if na, err := listenAddress(address); err != nil || na.Network == "" || na.Network[0] == 's' {
 			t.Errorf("%d: %s is read as %+v, %v", i, address, na, err)
+		}
+	}
+}
+
+func TestTheHeadOfARequestIsNotWaitedForLong(t *testing.T) {
+	for set, want := range map[caddy.Duration]caddy.Duration{0: headerTime, caddy.Duration(time.Hour): caddy.Duration(time.Hour)} {
+		server := &caddyhttp.Server{ReadHeaderTimeout: set}
+		if settle(server); server.ReadHeaderTimeout != want {
+			t.Errorf("%v became %v", set, server.ReadHeaderTimeout)
 		}
 	}
 }

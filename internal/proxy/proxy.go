@@ -41,6 +41,10 @@ type Config struct {
 	Peer   func(*http.Request) *keybearer.PeerCredentials // of the connection; nil: none has any
 	Now    func() time.Time                               // nil: time.Now
 	Logger *slog.Logger                                   // nil: slog.Default
+
+	// How long a destination, or an app in a tunnel, may take nothing of what is sent to it, and an app in a tunnel give nothing of a body. A
+	// minute but in the tests; outside of tunnels the frame counts the app's time.
+	stall time.Duration
 }
 
 // Proxy forwards requests. It is safe for concurrent use.
@@ -49,6 +53,7 @@ type Proxy struct {
 	transports *transports
 	peer       func(*http.Request) *keybearer.PeerCredentials
 	logger     *slog.Logger
+	stall      time.Duration
 
 	quit chan struct{}
 	done sync.WaitGroup
@@ -73,6 +78,7 @@ func New(c Config) (*Proxy, error) {
 	defaults(&c.TLSTimeout, 10*time.Second)
 	defaults(&c.HeaderTimeout, time.Minute)
 	defaults(&c.IdleTimeout, 90*time.Second)
+	defaults(&c.stall, time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -87,6 +93,7 @@ func New(c Config) (*Proxy, error) {
 		transports: &transports{dialer: c.Dialer, roots: c.Roots, c: &c, pools: map[poolKey]*http.Transport{}},
 		peer:       c.Peer,
 		logger:     c.Logger,
+		stall:      c.stall,
 		quit:       make(chan struct{}),
 		handlers:   map[*Handler]struct{}{},
 	}

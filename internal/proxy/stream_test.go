@@ -342,3 +342,49 @@ func TestInformationalAnswersAreDroppedAndHeadHasNoBody(t *testing.T) {
 		t.Fatalf("got %d %v %q", resp.StatusCode, resp.Header, body)
 	}
 }
+
+// Inside a tunnel nothing of the server outside counts the time.
+func TestAnAppThatStallsInATunnelIsLetGo(t *testing.T) {
+	l := newLab(t, func(_ *lab, c *Config) { c.stall = 50 * time.Millisecond })
+	u := destination(t, func(c net.Conn, r *bufio.Reader) {
+		q, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		if q.Method == "GET" { // more than all buffers on the way hold
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+			_, _ = io.CopyN(c, zeroReader{}, 1_000_000_000)
+			return
+		}
+		_, _ = io.Copy(io.Discard, q.Body)
+	})
+	l.credential("crm", l.clear(u), "s3cret-token")
+	host := strings.TrimPrefix(u, "http://")
+	addr := l.serve(Route{})
+	for i, c := range []struct {
+		request string
+		code    keybearer.Code
+	}{
+		{"POST /small HTTP/1.1\r\nHost: " + host + "\r\nKeybearer-Credential: docs/crm\r\nContent-Length: 10\r\n\r\nabc", keybearer.CallerGone},
+		{"POST /large HTTP/1.1\r\nHost: " + host + "\r\nKeybearer-Credential: docs/crm\r\nContent-Length: 1000000\r\n\r\nabc", keybearer.CallerGone},
+		{"POST /chunks HTTP/1.1\r\nHost: " + host + "\r\nKeybearer-Credential: docs/crm\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", keybearer.CallerGone},
+		{"GET /answer HTTP/1.1\r\nHost: " + host + "\r\nKeybearer-Credential: docs/crm\r\n\r\n", keybearer.CallerGone},
+	} {
+		tunnel := openTunnel(t, addr, "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
+		_, _ = io.WriteString(tunnel.conn, c.request)
+		if e := l.events(i + 1); e[len(e)-1].Code != c.code { // waits for the outcome
+			t.Errorf("%s: %+v", strings.Fields(c.request)[1], e[len(e)-1])
+		}
+	}
+	// A refusal's body need not come either.
+	tunnel := openTunnel(t, addr, "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
+	resp, body := tunnel.roundTrip("POST / HTTP/1.1\r\nHost: " + host + "\r\nTransfer-Encoding: chunked\r\n\r\n")
+	wantCode(t, resp.StatusCode, body, 400, keybearer.TagMissing)
+	if _, err := tunnel.r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection stays: %v", err)
+	}
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }

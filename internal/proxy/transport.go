@@ -98,18 +98,18 @@ func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	return impatient{conn}, nil
+	return impatient{conn, t.c.stall}, nil
 }
 
-// How long a destination may take nothing of what is sent to it.
-const writeStall = time.Minute
-
-// impatient is a connection on which each write has a limit: a destination that does not read would hold the request, and who
-// waits for it, for ever.
-type impatient struct{ net.Conn }
+// impatient is a connection on which each write has a limit: a peer that does not read would hold the request, and who waits for it,
+// for ever.
+type impatient struct {
+	net.Conn
+	limit time.Duration
+}
 
 func (c impatient) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeStall)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -58,7 +60,12 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	}, nil
 }
 
-const tunnelIdle = 2 * time.Minute
+// The limits of requests inside tunnels are those that the server outside has.
+const (
+	tunnelIdle = 2 * time.Minute
+	headTime   = 10 * time.Second
+	maxHead    = 16 << 10
+)
 
 // connect serves a CONNECT: plain HTTP inside, each request judged on its own.
 func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
@@ -80,12 +87,12 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 // serve speaks HTTP/1.1 on a hijacked connection until it ends.
 func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
-	l := &oneConn{conn: &buffered{conn, rw.Reader}, closed: make(chan struct{})}
+	l := &oneConn{conn: &buffered{impatient{conn, h.proxy.stall}, rw.Reader}, closed: make(chan struct{})}
 	ended := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 32 << 10,
+		Handler: attentive{h, h.proxy.stall}, ReadHeaderTimeout: headTime, IdleTimeout: tunnelIdle, MaxHeaderBytes: maxHead,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(h.proxy.logger.Handler(), slog.LevelDebug),
@@ -139,6 +146,46 @@ func (h *Handler) refuseTLS(conn net.Conn, call *Call, id string) {
 	w.WriteString("Connection: close\r\n\r\n")
 	w.Write(a.Body)
 	_ = w.Flush()
+}
+
+// attentive gives each read of a request's body a limit: an app that sends no more would hold the request for ever.
+type attentive struct {
+	next  http.Handler
+	limit time.Duration
+}
+
+func (a attentive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		b := &awaited{ReadCloser: r.Body, conn: http.NewResponseController(w), limit: a.limit}
+		r.Body = b
+		defer b.leave()
+	}
+	a.next.ServeHTTP(w, r)
+}
+
+// awaited is the body of a request on a connection of its own.
+type awaited struct {
+	io.ReadCloser
+	conn  *http.ResponseController
+	limit time.Duration
+	ended atomic.Bool
+}
+
+func (b *awaited) Read(p []byte) (int, error) {
+	_ = b.conn.SetReadDeadline(time.Now().Add(b.limit)) // a connection can be told
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.ended.Store(true)
+		_ = b.conn.SetReadDeadline(time.Time{}) // what is read from now on tells whether the app is still there
+	}
+	return n, err
+}
+
+// leave bounds what net/http reads of a body that nobody wanted.
+func (b *awaited) leave() {
+	if !b.ended.Load() {
+		_ = b.conn.SetReadDeadline(time.Now().Add(b.limit))
+	}
 }
 
 // oneConn is a listener that gives one connection and then waits until it is closed. Accept is called by one goroutine.

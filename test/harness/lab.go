@@ -30,6 +30,7 @@ type Lab struct {
 type LabOptions struct {
 	Options string // lines for the global option keybearer
 	Sites   string // further sites
+	Files   uint64 // as in Command
 }
 
 // StartLab starts a Lab.
@@ -37,7 +38,7 @@ func StartLab(tb TB, o LabOptions) *Lab {
 	tb.Helper()
 	l := &Lab{CA: NewCA(tb), DNS: StartDNS(tb), Fields: map[string]Field{}, tb: tb}
 	l.Keybearer = StartKeybearer(tb, KeybearerOptions{
-		Options: strings.TrimSpace("trust " + l.CA.File + "\nallow_private 127.0.0.0/8\nresolver " + l.DNS.Addr + "\n" + o.Options), Sites: o.Sites,
+		Options: strings.TrimSpace("trust " + l.CA.File + "\nallow_private 127.0.0.0/8\nresolver " + l.DNS.Addr + "\n" + o.Options), Sites: o.Sites, Files: o.Files,
 	})
 	l.Do(tb, "", "scope", "create", "docs")
 	l.Do(tb, "", "scope", "generate-key", "docs")
