@@ -1,8 +1,17 @@
 package caddymodule
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
 	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -81,4 +90,48 @@ func TestTheLongestWaitingLeaves(t *testing.T) {
 			},
 		})
 	})
+}
+
+// The server closes who waits too long, never who is being served; its own limit for heads would take an hour.
+func TestTheCrowdIsThatOfTheServer(t *testing.T) {
+	limit := visitors.limit
+	visitors.limit = 2
+	t.Cleanup(func() { visitors.limit = limit })
+	s := newStand(t)
+	s.mustLoad(basics+"\n}\n servers {\n timeouts {\n read_header 1h\n}", site)
+	s.furnish()
+	dial := func() (net.Conn, *bufio.Reader) {
+		conn, err := net.Dial("unix", filepath.Join(s.dir, "proxy.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		return conn, bufio.NewReader(conn)
+	}
+	serving, answer := dial()
+	r := s.request("POST", "hello")
+	r.Header.Set("Expect", "100-continue")
+	var head bytes.Buffer
+	if err := r.WriteProxy(&head); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = serving.Write(bytes.TrimSuffix(head.Bytes(), []byte("hello")))
+	if line, err := answer.ReadString('\n'); !strings.Contains(line, "100") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	first, r1 := dial()
+	_, _ = io.WriteString(first, "GET / HTTP/1.1\r\n")
+	for range 2 {
+		dial()
+	}
+	if b, err := r1.ReadByte(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("who waited longest got %q, %v", b, err)
+	}
+	s.works(s.proxy())
+	_, _ = io.WriteString(serving, "hello")
+	_, _ = answer.ReadString('\n') // the end of the 100
+	if res, err := http.ReadResponse(answer, nil); err != nil || res.StatusCode != 200 {
+		t.Errorf("who was being served got %v, %v", res, err)
+	}
 }
