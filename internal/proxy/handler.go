@@ -67,9 +67,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // last reports whether nothing that stands behind a request on its connection is to be read. net/http takes Transfer-Encoding and drops a
 // Content-Length beside it, and in HTTP/1.0 the other way round, before anybody can see that there were both: who stands
-// before us may have read the other one, and takes what we would read next for a body (RFC 9112 sections 6.1 and 9.3).
+// before us may have read the other one, and takes what we would read next for a body (RFC 9112 sections 6.1 and 9.3). And who opens a
+// tunnel for somebody may send what is meant for its inside before it knows whether there is one.
 func last(r *http.Request) bool {
-	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
+	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0 || r.Method == http.MethodConnect)
 }
 
 // forward sends the request and streams the answer.

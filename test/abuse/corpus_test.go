@@ -197,7 +197,7 @@ var corpus = []attack{
 	{name: "user information in the target", method: "GET", edit: start("http://", "http://user:pass@"), first: 400, but: map[string]int{"gateway": 200, "route": 200, "tunnel": 200}, next: true},
 
 	// Other protocols.
-	{name: "CONNECT within", method: "CONNECT", edit: authority, first: 400, but: map[string]int{"proxy": 501, "gateway": 407}, next: true},
+	{name: "CONNECT within", method: "CONNECT", edit: authority, first: 400, but: map[string]int{"proxy": 501, "gateway": 407}, body: "{smuggled}"},
 	{name: "Upgrade: h2c", method: "GET", lines: "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", first: 200, next: true},
 	{name: "Upgrade: h2c without being nominated", method: "GET", lines: "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", first: 200, next: true},
 	{name: "Upgrade: h2c with a body", lines: "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\nContent-Length: 24", body: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", first: 200, next: true, kept: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
