@@ -2,7 +2,7 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build rootfs demo test check bench reliability fmt setup clean
+.PHONY: help build rootfs demo test check bench reliability security fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ROOTFS  ?= bin/rootfs
@@ -34,6 +34,9 @@ bench: ## CPU per request and latency beside stock Caddy, nginx and HAProxy; opt
 
 reliability: ## run the tests of a fleet in trouble, and write what they measured into docs/reliability.md
 	@test/run reliability
+
+security: ## run the tests that answer the threats, and write docs/security.md with their counts
+	@test/run security
 
 fmt: ## format all Go files
 	@test/run fmt

@@ -60,7 +60,7 @@ func checkSite(server *caddyhttp.Server, fixed, shared bool) error {
 // headerTime is how long a client may take for the head of a request: apps are near, and send it at once.
 const headerTime = caddy.Duration(10 * time.Second)
 
-// settle adjusts what Caddy presumes of a web server and what is wrong for a proxy. Of its limits (docs/caddyfile.md) it tightens the one for the head,
+// settle adjusts what Caddy presumes of a web server and what is wrong for a proxy. Of its limits (docs/security.md) it tightens the one for the head,
 // unless the operator set it. With client certificates Caddy compares the host of a request with the TLS server name, and
 // refuses absolute-form with 421. Where no route looks at the host that protects nothing.
 func settle(server *caddyhttp.Server) {

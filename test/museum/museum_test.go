@@ -23,7 +23,7 @@ type exhibit struct {
 
 // rooms are all exhibits, by the part of the threats that they belong to.
 func rooms() []exhibit {
-	return slices.Concat(destinations, messages, framing, answers, redirects, secrets, callers, floods)
+	return slices.Concat(destinations, messages, framing, answers, redirects, secrets, callers, floods, outages)
 }
 
 const fewest = 60

@@ -1,0 +1,121 @@
+package museum
+
+// threat is a way in which secrets are lost, what answers it, and the tests that prove the answer.
+type threat struct {
+	part, what, answer string
+	tests              string // "<package>: <test> <test> …", packages parted by semicolons
+}
+
+var threats = []threat{
+	{
+		"Destination", "addresses that are not for everybody: private, loopback, link-local, metadata",
+		"every address that a name resolves to is judged, and the one that is dialled once more; IPv4 inside IPv6 is judged too",
+		"internal/dial: TestClassify TestListedAddresses TestClassifyAgreesWithASecondTable TestResolveJudgesAllAnswers TestConnectJudgesAgain; test/e2e: TestRefusals",
+	},
+	{
+		"Destination", "a name server that changes its answer",
+		"one resolution for each decision; one refused answer refuses all; the connection goes to what was judged",
+		"internal/dial: TestRebindingReachesNothing; internal/proxy: TestOnlyTheJudgedAddressIsDialled",
+	},
+	{
+		"Destination", "odd spellings of addresses and hosts",
+		"one strict canonical form, read once, for rules and requests alike",
+		"policy: TestCanonicalHost TestRefusedHosts FuzzHost TestWebPlatformURLs TestWebPlatformNames TestParseAbsolute TestRefusedTargets TestParseOrigin TestParseAuthority FuzzParseAbsolute",
+	},
+	{
+		"Destination", "Host, request line, SNI and dialled address that disagree",
+		"one value, fixed by the decision; what the app says in Host does not count in proxy mode",
+		"test/e2e: TestPorts TestRouteMode TestGatewayOverHTTP2; internal/proxy: TestFixedRoutesRefuseEveryOtherWay",
+	},
+	{
+		"Destination", "wildcards and paths that admit too much",
+		"compared label by label and segment by segment; no regular expression, no public suffix; ambiguous paths are refused",
+		"policy: TestParseRule TestRefusedRules TestNoWildcardSpansAPublicSuffix TestWildcardStopsAtPublicSuffixes FuzzParseRule TestAdmit TestAdmitAgreesWithTheModel TestPlainPath",
+	},
+	{
+		"Destination", "redirects with the credential in the hand", "never followed",
+		"test/museum: TestMuseum; test/e2e: TestExactBytesOfAnAnswer",
+	},
+	{
+		"Destination", "cleartext, weak TLS, certificates of others",
+		"https unless a rule says http; TLS 1.2 at least; nothing switches verification off; pools and sessions kept apart by scope and reach",
+		"test/e2e: TestRefusals TestPorts",
+	},
+	{
+		"Message", "fields that strip, double or imitate the credential",
+		"hop-by-hop and nominated fields go first, then every alias of the injected field; the credential is written last",
+		"test/abuse: TestExactlyOneCredentialArrives; internal/proxy: TestExactlyOneInjectedField TestNominatedFieldsGoWhateverTheCredentialAllows TestWhatTheAppSendsOfOursOrOfAProxyNeverArrives; test/e2e: TestExactBytesOfARequest",
+	},
+	{
+		"Message", "requests hidden in others, on both sides",
+		"one parser, strict about framing; what goes on is framed anew; nothing behind a chunked or unread request is served",
+		"test/abuse: TestEveryAttackAtEveryServer; internal/proxy: TestTheRestOfABodyIsNeverARequest",
+	},
+	{
+		"Message", "tunnels: Upgrade, h2c, CONNECT, TRACE",
+		"Upgrade is dropped, TRACE refused, and inside CONNECT each request is judged on its own",
+		"test/abuse: TestEveryAttackAtEveryServer; test/e2e: TestTunnel; internal/proxy: TestPlainHTTPInsideATunnel TestATLSHelloInATunnelIsRefusedInClear TestAnUnasked101IsRefused",
+	},
+	{
+		"Message", "a destination that repeats the secret, speaks for us, or sends what is no answer",
+		"fields and trailers are scrubbed, what speaks for us is removed, the rest is refused or cut, and the log quotes nobody",
+		"test/abuse: TestEveryMisanswer; internal/proxy: TestTheDestinationCannotSpeakForUsNorEchoTheSecret TestTheSecretDoesNotComeBackAsTheNameOfAField FuzzForeignProxyStatus TestTheLogNeverQuotesADestination; test/e2e: TestTrailers TestTheLogQuotesNoDestination",
+	},
+	{
+		"Message", "control bytes and blanks in a secret", "refused when it is written",
+		"internal/custody: TestSecretsThatAreRefused; cmd/keybearer: TestSecretText; test/museum: TestMuseum",
+	},
+	{
+		"Message", "the caller's token, cookies and trace context at the destination",
+		"a token of ours goes no further whatever field it stands in; cookies and trace context only where the credential allows",
+		"internal/proxy: TestTokensOfOursAreFoundAnywhere TestCookiesAndTracePassOnlyWhereTheCredentialAllows",
+	},
+	{
+		"Rest, memory, telemetry", "secrets in logs, errors, answers, metrics, panics",
+		"a secret prints as nothing under every verb; read models have no place for one; errors never repeat what they were given",
+		".: TestASecretDoesNotLeaveByFormatting; internal/admin: TestReadModelsHoldNoSecret TestErrorsNeverEcho TestSecretsNeverComeBack; test/e2e: TestNoSecretIsLeftAnywhere TestSweepFinds",
+	},
+	{
+		"Rest, memory, telemetry", "ciphertext moved to another row, scope or version",
+		"what is sealed is bound to where it belongs, and carries its own rules",
+		".: TestTheSealContextDependsOnEveryField; internal/localkeys: TestSwaps TestOnlyCanonicalTextOpens; internal/custody: TestSecretStaysWhereItWasGivenFor; internal/proxy: TestASafeFitsOneCiphertextUnderOneKey",
+	},
+	{
+		"Rest, memory, telemetry", "old secrets in files of the database",
+		"only ciphertext is ever written, and deleted pages are overwritten",
+		"internal/sqlstore: TestNoOldCiphertextInFiles TestPragmas",
+	},
+	{
+		"Identity and policy", "a credential of another scope, or without a grant",
+		"found by scope and name alone; the caller's scope and grant come before everything that could tell it something",
+		"policy: TestDecide TestDecideAgreesWithTheModel TestZeroValuesDeny TestForbiddenIsOneAnswer; internal/custody: TestPermissions TestHiddenIsAbsent",
+	},
+	{
+		"Identity and policy", "enumeration by what is answered", "one refusal for all that a caller may not know, to the byte",
+		"internal/proxy: TestForbiddenLooksTheSameWhateverTheReason; test/e2e: TestRefusals",
+	},
+	{
+		"Identity and policy", "a revoked secret that comes back by a race",
+		"caches are fenced by changes, and a use is judged again before it is sent and while it goes on",
+		"internal/fence: TestNoGetAfterAChangeGivesAnOlderValue TestALoadThatAChangeFellIntoIsDoneAgain; internal/proxy: TestAFillThatFinishesAfterARevokeRevivesNothing TestAStreamEndsWhenItsLeaveIsTakenAway TestASlowBodyDoesNotOutliveTheLeaveToSendIt",
+	},
+	{
+		"Identity and policy", "a caller that pretends to be another",
+		"proofs only: no forwarded field, no source address; two proofs of two callers are refused",
+		"internal/identity: TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive; internal/proxy: TestRefusalsOnBothEngines",
+	},
+	{
+		"Identity and policy", "a rule widened to collect a secret", "widening needs the secret again",
+		"internal/custody: TestWideningNeedsTheSecret; policy: TestWidens TestWidensMissesNothing",
+	},
+	{
+		"Availability", "floods of connections, heads, frames; clients that wait",
+		"limits of time and size, and of how many may wait; who waits longest leaves first",
+		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp",
+	},
+	{
+		"Availability", "crash, full disk, parts that are away",
+		"what is not recorded is not sent; what was acknowledged is kept; see reliability.md",
+		"internal/proxy: TestNothingIsSentThatTheAuditLogDoesNotHold TestAStoreThatCannotAnswerRefuses; internal/fence: TestFiveThousandWhoWaitAskOnce TestAKnownChangeHoldsThroughAnyAbsence; test/e2e: TestFullDisk TestAuditToFullDevice",
+	},
+}
