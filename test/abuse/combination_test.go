@@ -58,10 +58,17 @@ func (l *lab) combination(i int, d *destination) (w *way, id, wire string, ends 
 	for n, name := range some(r, aliases, 6) {
 		lines = append(lines, fmt.Sprintf("%s: mine-%d", name, n))
 	}
+	named := false
 	for range r.IntN(3) {
 		names := some(r, nominees, 6)
+		named = named || slices.Contains(names, "X-Test-Other")
 		ends = ends || slices.Contains(names, "close")
 		lines = append(lines, "Connection: "+strings.Join(names, []string{",", ", ", " ,\t"}[r.IntN(3)]))
+	}
+	if named {
+		lines = append(lines, "X-Test-Other: named", "x-test-other: named too")
+	} else {
+		lines = append(lines, "X-Test-Other: passes")
 	}
 	method, body := "GET", ""
 	switch r.IntN(3) {
@@ -81,7 +88,7 @@ func (l *lab) combination(i int, d *destination) (w *way, id, wire string, ends 
 func TestExactlyOneCredentialArrives(t *testing.T) {
 	l := newLab(t)
 	d := l.raw
-	sent := map[string]*way{}
+	sent, wires := map[string]*way{}, map[string]string{}
 	var mu sync.Mutex
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -109,7 +116,7 @@ func TestExactlyOneCredentialArrives(t *testing.T) {
 					t.Errorf("%v, %v: %v to\n%s", ok, err, c.statuses(), wire)
 				}
 				mu.Lock()
-				sent[id] = w
+				sent[id], wires[id] = w, wire
 				mu.Unlock()
 				if ends {
 					c.conn.Close()
@@ -132,6 +139,9 @@ func TestExactlyOneCredentialArrives(t *testing.T) {
 		delete(sent, a.ID())
 		if err := l.Misdeed(a, w.credential); err != nil {
 			t.Errorf("%s, %s: %v\n%s", w.name, a.ID(), err, a.Head)
+		}
+		if other := strings.Join(a.Values("X-Test-Other"), ", "); other != "passes" && other != "" || other == "" && !strings.Contains(wires[a.ID()], "named") {
+			t.Errorf("%s: X-Test-Other is %q to\n%s", a.ID(), other, wires[a.ID()])
 		}
 		if a.Method == "POST" && string(a.Body) != "abc" {
 			t.Errorf("%s: the body is %q", a.ID(), a.Body)

@@ -134,9 +134,9 @@ var ways = []way{
 		},
 	},
 	{
-		name: "gateway", credential: "docs/aws", addr: proxyAddr,
+		name: "gateway", credential: "docs/legacy", addr: proxyAddr,
 		start: func(l *lab, d *destination, method, path string) string {
-			return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nKeybearer-Credential: docs/aws\r\nKeybearer-Destination: https://%s\r\n", method, path, l.Token, d.host)
+			return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nKeybearer-Credential: docs/legacy\r\nKeybearer-Destination: https://%s\r\n", method, path, l.Token, d.host)
 		},
 	},
 	{
@@ -146,9 +146,9 @@ var ways = []way{
 		},
 	},
 	{
-		name: "tunnel", credential: "docs/legacy", addr: proxyAddr, connect: true,
+		name: "tunnel", credential: "docs/aws", addr: proxyAddr, connect: true,
 		start: func(_ *lab, d *destination, method, path string) string {
-			return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nKeybearer-Credential: docs/legacy\r\n", method, path, d.host)
+			return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nKeybearer-Credential: docs/aws\r\n", method, path, d.host)
 		},
 	},
 }

@@ -37,7 +37,8 @@ func (th *threat) proofs() (all []proof) {
 }
 
 // docs/security.md tells of every threat and every exhibit. With KEYBEARER_SECURITY=write all the tests that it names are run, their cases
-// counted, and the page is written; else its counts are believed, and the rest of it must be as it would be written.
+// counted, and the page is written; with KEYBEARER_SECURITY=text it is written with the counts that it has; else it must be as it would be
+// written.
 func TestTheSecurityPage(t *testing.T) {
 	text, err := os.ReadFile(securityPage)
 	if err != nil {
@@ -48,15 +49,15 @@ func TestTheSecurityPage(t *testing.T) {
 		t.Fatalf("%s has no line %q", securityPage, generated)
 	}
 	missing(t)
-	write := os.Getenv("KEYBEARER_SECURITY") == "write"
+	mode := os.Getenv("KEYBEARER_SECURITY")
 	var counts []int
-	if write {
+	if mode == "write" {
 		counts = counted(t)
 	} else {
 		counts = believed(t, current)
 	}
 	want := page(counts)
-	if write && !t.Failed() {
+	if mode != "" && !t.Failed() {
 		if err := os.WriteFile(securityPage, []byte(before+generated+want), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +189,6 @@ func page(counts []int) string {
 	}
 	all := rooms()
 	fmt.Fprintf(&b, "\n## The museum\n\n%d attacks that worked elsewhere, each replayed here (`test/museum`).\n\n| | what happened there | what is done here |\n|---|---|---|\n", len(all))
-	slices.SortStableFunc(all, func(x, y exhibit) int { return strings.Compare(x.id, y.id) })
 	for _, e := range all {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", reference(e.id), e.there, e.here)
 	}
