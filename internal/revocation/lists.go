@@ -1,7 +1,9 @@
 package revocation
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +72,22 @@ func Open(logger *slog.Logger, files ...string) (*Lists, error) {
 		l.done.Go(l.follow)
 	}
 	return l, nil
+}
+
+// Fingerprint reads the files as Open does, with the same errors, and returns a hash of what they hold.
+func Fingerprint(files ...string) (string, error) {
+	hash := sha256.New()
+	for _, path := range files {
+		f := &file{path: path}
+		if err := f.read(); err != nil {
+			return "", err
+		}
+		for _, list := range f.lists {
+			hash.Write(list.signed.RawTBSRevocationList)
+			hash.Write(list.signed.Signature)
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // Close stops following the files. What was read last goes on to be judged by. Call it once.
