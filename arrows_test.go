@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"/internal/revocation":  {},
 	"/internal/inject":      {""},
 	"/internal/dial":        {"", "/policy"},
+	"/internal/dial/iana":   {},
 	"/internal/identity":    {"", "/internal/fence"},
 	"/internal/records":     {""},
 	"/internal/sqlstore":    {"", "/internal/breaker", "/internal/records"},

@@ -18,19 +18,14 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-
-	"github.com/keybearer/keybearer/internal/revocation"
 )
 
 func init() { caddy.RegisterModule(App{}) }
@@ -227,47 +222,6 @@ func (a *App) loadFormer(ctx caddy.Context) error {
 		if guestKey(a.formerStore) == guestKey(a.store) {
 			return fmt.Errorf("former_store is the same as store: name the new one in store and the old one in former_store, or remove former_store")
 		}
-	}
-	return nil
-}
-
-// readTrust adds the PEM files to the system's roots.
-func (a *App) readTrust() error {
-	if len(a.Trust) == 0 {
-		return nil // nil roots are the system's
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return fmt.Errorf("trust: the system's roots cannot be read: %w", err)
-	}
-	hash := sha256.New()
-	for _, path := range a.Trust {
-		if err := locate(&path, ""); err != nil {
-			return fmt.Errorf("trust: %w", err)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("trust: %w: give a PEM file that this user may read", err)
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("trust: %s holds no certificate in PEM form: convert it with openssl x509 -inform der", path)
-		}
-		hash.Write(pem)
-	}
-	a.roots, a.rootsHash = roots, hex.EncodeToString(hash.Sum(nil))
-	return nil
-}
-
-// readRevoked reads the lists, to say now what is wrong with them. They are read again when they are opened.
-func (a *App) readRevoked() (err error) {
-	for _, path := range a.Revoked {
-		if err := locate(&path, ""); err != nil {
-			return fmt.Errorf("revoked: %w", err)
-		}
-		a.revoked = append(a.revoked, path)
-	}
-	if a.revokedHash, err = revocation.Fingerprint(a.revoked...); err != nil {
-		return fmt.Errorf("revoked: %w", err)
 	}
 	return nil
 }
