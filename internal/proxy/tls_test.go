@@ -29,13 +29,14 @@ type teller struct {
 	conns    atomic.Int64
 	resumed  atomic.Int64 // handshakes
 	observed chan tls.ConnectionState
+	heads    chan string // what came in one read, as long as somebody takes it
 }
 
 // tell starts a teller; a nil config is one that speaks no TLS. keep leaves connections open after an answer.
 func tell(t testing.TB, config *tls.Config, keep bool) *teller {
 	t.Helper()
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
-	d := &teller{url: "https://" + ln.Addr().String(), observed: make(chan tls.ConnectionState, 1000)}
+	d := &teller{url: "https://" + ln.Addr().String(), observed: make(chan tls.ConnectionState, 1000), heads: make(chan string, 16)}
 	t.Cleanup(func() { _ = ln.Close() })
 	go func() {
 		for {
@@ -60,7 +61,10 @@ func (d *teller) serve(conn net.Conn, config *tls.Config, keep bool) {
 		if secure.ConnectionState().DidResume {
 			d.resumed.Add(1)
 		}
-		d.observed <- secure.ConnectionState()
+		select {
+		case d.observed <- secure.ConnectionState():
+		default:
+		}
 		conn = secure
 	}
 	buffer := make([]byte, 64<<10)
@@ -68,6 +72,10 @@ func (d *teller) serve(conn net.Conn, config *tls.Config, keep bool) {
 		n, err := conn.Read(buffer)
 		if config != nil || strings.Contains(string(buffer[:n]), "HTTP/1.1") { // else it is a hello
 			d.told.Add(int64(n))
+			select {
+			case d.heads <- string(buffer[:n]):
+			default:
+			}
 		}
 		if err != nil {
 			return
