@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -110,6 +111,19 @@ func TestADialOfAnythingElseThanWasJudgedConnectsNowhere(t *testing.T) {
 	trap, good := must(net.Listen("tcp", "127.0.0.1:0")), must(net.Listen("tcp", "127.0.0.2:0"))
 	defer trap.Close()
 	defer good.Close()
+	go func() {
+		for {
+			conn, err := good.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 1024))
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			}()
+		}
+	}()
 	at, trapped := netip.MustParseAddrPort(good.Addr().String()), netip.MustParseAddrPort(trap.Addr().String())
 	l := newLab(t, func(_ *lab, c *Config) {
 		c.Dialer = dial.New(dial.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}})

@@ -283,3 +283,37 @@ func TestAListThatChangesEndsConnectionsAndSessions(t *testing.T) {
 		t.Errorf("%d bytes were sent after the certificate had been revoked", n-told)
 	}
 }
+
+// A session brings back the staple of its beginning. When that is past its time the session is not resumed again, and the next handshake
+// brings a new one.
+func TestAStaplePastItsTimeCostsTheSessionAndNotTheDestination(t *testing.T) {
+	ca := harness.NewCA(t)
+	cert := ca.Certificate(t, harness.MustStaple, "127.0.0.1")
+	fresh := cert
+	fresh.OCSPStaple = ca.Staple(t, cert, nil)
+	var renewed atomic.Bool
+	config := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if renewed.Load() {
+			return &fresh, nil
+		}
+		return &cert, nil
+	}}
+	l := newLab(t, trusting(ca))
+	d := tell(t, config, false)
+	l.credential("crm", keybearer.Terms{Kind: keybearer.Bearer, Rules: l.rules(d.url)}, "s3cret-token")
+	addr := l.serve(Route{})
+	until := time.Now().Add(4 * time.Second).Truncate(time.Second) // as the answer has it
+	cert.OCSPStaple = ca.Staple(t, cert, func(r *ocsp.Response) { r.NextUpdate = until })
+	if status, code, says := l.ask(addr, "docs/crm", d.url); status != 200 {
+		t.Fatal(status, code, says)
+	}
+	renewed.Store(true)
+	<-time.After(time.Until(until))
+	told := d.told.Load()
+	if _, code, says := l.ask(addr, "docs/crm", d.url); code != keybearer.DestinationTLSFailed || !strings.Contains(says, string(revocation.StapleExpired)) || d.told.Load() != told {
+		t.Errorf("resumed: %s %s, %d bytes", code, says, d.told.Load()-told)
+	}
+	if status, code, says := l.ask(addr, "docs/crm", d.url); status != 200 {
+		t.Errorf("the next one: %d %s %s", status, code, says)
+	}
+}

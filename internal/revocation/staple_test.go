@@ -94,6 +94,7 @@ func TestAStapleIsJudged(t *testing.T) {
 		"cut":                               {good[:len(good)-1], leaf, middle, StapleUnreadable},
 		"with a tail":                       {append(append([]byte{}, good...), 0), leaf, middle, StapleUnreadable},
 		"text":                              {[]byte("good"), leaf, middle, StapleUnreadable},
+		"signed with SHA-1":                 {answer(middle, middle, leaf, func(r *ocsp.Response) { r.SignatureAlgorithm = x509.ECDSAWithSHA1 }), leaf, middle, StapleUnreadable},
 		"an error of the responder":         {ocsp.TryLaterErrorResponse, leaf, middle, StapleUnreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
