@@ -26,13 +26,6 @@ func (s *sessions) current() tls.ClientSessionCache {
 	return s.cache
 }
 
-// forget drops all sessions.
-func (s *sessions) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cache = nil
-}
-
 // Get implements [tls.ClientSessionCache].
 func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) { return s.current().Get(key) }
 
