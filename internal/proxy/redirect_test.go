@@ -16,7 +16,7 @@ import (
 // origin is a destination that counts what it gets and answers as it is told.
 type origin struct {
 	*httptest.Server
-	requests, conns atomic.Int64
+	requests atomic.Int64
 }
 
 func newOrigin(t testing.TB, secure bool, answer http.HandlerFunc) *origin {

@@ -7,7 +7,8 @@ import (
 )
 
 // sessions are the TLS sessions of one pool. A session brings back what the destination stapled when it began, so it is resumed
-// only for an hour or so: long before a staple that was good then is past its time. It is safe for concurrent use.
+// only for an hour or so: long before a staple that was good then is past its time. Package crypto/tls drops a session that is refused. It is safe
+// for concurrent use.
 type sessions struct {
 	mu    sync.Mutex
 	cache tls.ClientSessionCache
