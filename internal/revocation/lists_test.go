@@ -1,6 +1,9 @@
 package revocation
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -124,7 +127,17 @@ func TestOpenRefusesWhatItCannotJudgeBy(t *testing.T) {
 			l.RevokedCertificateEntries = []x509.RevocationListEntry{{SerialNumber: big.NewInt(7), RevocationTime: time.Now(), ExtraExtensions: []pkix.Extension{e}}}
 		}
 	}
+	key := must(rsa.GenerateKey(rand.Reader, 2048))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), BasicConstraintsValid: true}
+	isCA(template)
+	issuer := must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))))
+	sha256 := must(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}, issuer, key))
+	sha1 := bytes.ReplaceAll(sha256, []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"), []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05"))
+	if l, err := parseDER(sha256); err != nil || !l.signedBy(issuer) {
+		t.Fatal(err)
+	}
 	for mistake, content := range map[string][]byte{
+		"signed with SHA-1":          sha1,
 		"empty":                      {},
 		"blank":                      []byte("\n\n"),
 		"text":                       []byte("no list\n"),
