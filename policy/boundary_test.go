@@ -195,14 +195,14 @@ func TestRulesAtTheirEdges(t *testing.T) {
 
 func TestTargetsAtTheirEdges(t *testing.T) {
 	for text, why := range map[string]string{
-		"":             "does not begin with http",
-		"ftp://h/":     "does not begin with http",
-		"h":            "does not begin with http",
-		"http:/h":      "does not begin with http",
-		`http://h/a\b`: "backslash",
-		`http://h/\`:   "backslash",
-		"http://h/%41%zz":   "percent sign",
-		"http://h:8:/": "a port is",
+		"":                "does not begin with http",
+		"ftp://h/":        "does not begin with http",
+		"h":               "does not begin with http",
+		"http:/h":         "does not begin with http",
+		`http://h/a\b`:    "backslash",
+		`http://h/\`:      "backslash",
+		"http://h/%41%zz": "percent sign",
+		"http://h:8:/":    "a port is",
 	} {
 		if _, err := ParseAbsolute(text); !strings.Contains(keybearer.AsError(err).Message(), why) {
 			t.Errorf("%q: %v, want %q in it", text, err, why)
