@@ -188,6 +188,7 @@ func portText(a netip.AddrPort) string { return strings.TrimPrefix(a.String(), a
 
 // A kept connection serves a request only if the request itself is admitted now: by the rules, and by where the name leads.
 func TestAKeptConnectionServesNobodyWhoIsRefused(t *testing.T) {
+	t.Parallel() // it waits for an answer of the name server to pass
 	dns := harness.StartDNS(t)
 	ca := harness.NewCA(t)
 	l := newLab(t, trusting(ca), func(_ *lab, c *Config) {

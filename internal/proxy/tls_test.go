@@ -250,6 +250,7 @@ func TestADestinationThatCannotBeVerifiedGetsNoByte(t *testing.T) {
 
 // A connection that is kept was judged by the lists of its time. When they change it is not used again, and neither is its session.
 func TestAListThatChangesEndsConnectionsAndSessions(t *testing.T) {
+	t.Parallel() // it waits for the file to be looked at
 	ca := harness.NewCA(t)
 	cert := ca.Certificate(t, nil, "127.0.0.1")
 	path := writeList(t, filepath.Join(t.TempDir(), "ca.crl"), ca.Revoke(t, nil))
@@ -287,6 +288,7 @@ func TestAListThatChangesEndsConnectionsAndSessions(t *testing.T) {
 // A session brings back the staple of its beginning. When that is past its time the session is not resumed again, and the next handshake
 // brings a new one.
 func TestAStaplePastItsTimeCostsTheSessionAndNotTheDestination(t *testing.T) {
+	t.Parallel() // it waits for the staple's end
 	ca := harness.NewCA(t)
 	cert := ca.Certificate(t, harness.MustStaple, "127.0.0.1")
 	fresh := cert

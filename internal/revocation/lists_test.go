@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -69,6 +70,9 @@ func TestACertificateIsJudgedByTheListsOfItsIssuer(t *testing.T) {
 		"of users only, about a user":         {[][]byte{middle.revoke(nil, extension(oidPart, users{OnlyUsers: true}))}, good, nil},
 		"of authorities only, about a user":   {[][]byte{middle.revoke(nil, extension(oidPart, users{OnlyCAs: true}))}, good, ListElsewhere},
 		"of authorities only, about one":      {[][]byte{root.revoke([]*authority{middle}, extension(oidPart, users{OnlyCAs: true}))}, good, Revoked},
+		"of authorities only, naming none":    {[][]byte{root.revoke(nil, extension(oidPart, users{OnlyCAs: true}))}, good, nil},
+		"named with a reason":                 {[][]byte{middle.revoke([]*authority{bad}, func(l *x509.RevocationList) { l.RevokedCertificateEntries[0].ReasonCode = 6 })}, bad, Revoked},
+		"past its time, and another shard":    {[][]byte{middle.revoke(nil, shard("http://crl.test/2"), at(-2*time.Hour, -time.Second)), middle.revoke(nil, shard("http://crl.test/1"))}, sharded, ListExpired},
 		"of users only, about an authority":   {[][]byte{root.revoke(nil, extension(oidPart, users{OnlyUsers: true}))}, good, ListElsewhere},
 		"another shard":                       {[][]byte{middle.revoke(nil, shard("http://crl.test/1"))}, sharded, ListElsewhere},
 		"its shard":                           {[][]byte{middle.revoke(nil, shard("http://crl.test/2"))}, sharded, nil},
@@ -136,7 +140,30 @@ func TestOpenRefusesWhatItCannotJudgeBy(t *testing.T) {
 	if l, err := parseDER(sha256); err != nil || !l.signedBy(issuer) {
 		t.Fatal(err)
 	}
+	part := func(value ...byte) []byte {
+		return root.revoke(nil, func(l *x509.RevocationList) {
+			l.ExtraExtensions = []pkix.Extension{{Id: oidPart, Critical: true, Value: value}}
+		})
+	}
+	if _, err := parseDER(part(0x30, 7, 0xa0, 5, 0xa0, 3, 0x86, 1, 'u')); err != nil { // what the ones below are spoilt forms of
+		t.Fatal(err)
+	}
+	endless := resealed(whole, func(tbs []asn1.RawValue) []asn1.RawValue { return append(tbs[:4:4], tbs[5:]...) })
+	if crl, err := x509.ParseRevocationList(endless); err != nil || !crl.NextUpdate.IsZero() {
+		t.Fatal(crl, err)
+	}
 	for mistake, content := range map[string][]byte{
+		"no DER as a part":        part(0x30, 7),
+		"a part with a tail":      part(0x30, 7, 0xa0, 5, 0xa0, 3, 0x86, 1, 'u', 5, 0),
+		"a point that is no name": part(0x30, 7, 0xa0, 5, 0xa2, 3, 0x86, 1, 'u'),
+		"two points in one":       part(0x30, 12, 0xa0, 10, 0xa0, 3, 0x86, 1, 'u', 0xa0, 3, 0x86, 1, 'u'),
+		"a name that is no URI":   part(0x30, 7, 0xa0, 5, 0xa0, 3, 0x82, 1, 'u'),
+		"no name":                 part(0x30, 4, 0xa0, 2, 0xa0, 0),
+		"a delta that hides it": root.revoke(nil, func(l *x509.RevocationList) {
+			l.ExtraExtensions = []pkix.Extension{{Id: oidDelta, Value: []byte{2, 1, 1}}}
+		}),
+		"a delta in PEM":             inPEM(root.revoke(nil, critical(oidDelta, 1))),
+		"without an end":             endless,
 		"signed with SHA-1":          sha1,
 		"empty":                      {},
 		"blank":                      []byte("\n\n"),
@@ -163,9 +190,123 @@ func TestOpenRefusesWhatItCannotJudgeBy(t *testing.T) {
 			_ = l.Close()
 		}
 	}
+	large := filepath.Join(t.TempDir(), "large.crl")
+	write(t, large, nil)
+	if err := os.Truncate(large, maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(nil, large); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Error(err)
+	}
+	if _, err := Open(nil, filepath.Dir(large)); err == nil || !strings.Contains(err.Error(), "not a file") {
+		t.Error(err)
+	}
+	if _, err := Fingerprint(large); err == nil {
+		t.Error("a fingerprint of nothing")
+	}
 	if _, err := Open(nil, filepath.Join(t.TempDir(), "missing.crl")); err == nil || !strings.Contains(err.Error(), "missing.crl") {
 		t.Error(err)
 	}
+}
+
+// resealed takes the signed part of a list in DER to pieces and puts it together again. The signature is of no use after that.
+func resealed(der []byte, edit func([]asn1.RawValue) []asn1.RawValue) []byte {
+	var outer, tbs []asn1.RawValue
+	must(asn1.Unmarshal(der, &outer))
+	must(asn1.Unmarshal(outer[0].FullBytes, &tbs))
+	outer[0] = asn1.RawValue{FullBytes: must(asn1.Marshal(edit(tbs)))}
+	return must(asn1.Marshal(outer))
+}
+
+func TestTheFingerprintIsOfWhatTheFilesHold(t *testing.T) {
+	root, path := newRoot("root"), filepath.Join(t.TempDir(), "x.crl")
+	list := root.revoke(nil)
+	prints := map[string]bool{}
+	for _, content := range [][]byte{list, inPEM(list), root.revoke(nil), inPEM(list, root.revoke(nil))} {
+		write(t, path, content)
+		prints[must(Fingerprint(path))] = true
+	}
+	if len(prints) != 3 {
+		t.Errorf("%d fingerprints of three", len(prints))
+	}
+}
+
+// Whatever changes about a file, its time, its length or its place on the disk, it is read anew.
+func TestAnyChangeOfAFileIsSeen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		root := newRoot("root")
+		leaf := root.issue("leaf.test")
+		clear, named := inPEM(root.revoke(nil)), inPEM(root.revoke([]*authority{leaf}))
+		padded := func(list []byte, length int) []byte {
+			return append(list[:len(list):len(list)], bytes.Repeat([]byte("\n"), length-len(list))...)
+		}
+		const length = 4096
+		when := time.Now()
+		for how, replace := range map[string]func(path string){
+			"the time": func(path string) {
+				write(t, path, padded(named, length))
+				_ = os.Chtimes(path, when, when.Add(time.Second))
+			},
+			"the size": func(path string) { write(t, path, padded(named, length+1)); _ = os.Chtimes(path, when, when) },
+			"the place": func(path string) {
+				write(t, path+".new", padded(named, length))
+				_ = os.Chtimes(path+".new", when, when)
+				_ = os.Rename(path+".new", path)
+			},
+		} {
+			path := filepath.Join(t.TempDir(), "x.crl")
+			write(t, path, padded(clear, length))
+			if err := os.Chtimes(path, when, when); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			l := must(Open(slog.New(slog.NewTextHandler(&log, nil)), path))
+			replace(path)
+			time.Sleep(lookEvery + time.Second)
+			if err := l.Check(chain(leaf, root)); err != Revoked {
+				t.Errorf("%s: %v", how, err)
+			}
+			_ = l.Close()
+			if !strings.Contains(log.String(), "read anew") {
+				t.Errorf("%s: the log says %q", how, log.String())
+			}
+		}
+	})
+}
+
+func TestAFileThatComesBackIsReadAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var log bytes.Buffer
+		defer slog.SetDefault(slog.Default())
+		slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+		root, path := newRoot("root"), filepath.Join(t.TempDir(), "x.crl")
+		leaf := root.issue("leaf.test")
+		write(t, path, root.revoke(nil))
+		l := must(Open(nil, path))
+		if err := os.Rename(path, path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(patience + 2*lookEvery + time.Second)
+		if err := l.Check(chain(leaf, root)); err != ListMissing {
+			t.Error(err)
+		}
+		before := l.Issue()
+		time.Sleep(time.Minute)
+		if l.Issue() != before {
+			t.Error("nothing changed, and it is a new issue")
+		}
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lookEvery + time.Second)
+		if err := l.Check(chain(leaf, root)); err != nil {
+			t.Error(err)
+		}
+		_ = l.Close()
+		if said := log.String(); strings.Count(said, "cannot be read") != 1 || !strings.Contains(said, path) {
+			t.Errorf("the log says %q", said)
+		}
+	})
 }
 
 func TestAReplacedListHoldsWithinSeconds(t *testing.T) {
@@ -206,6 +347,11 @@ func TestAListThatPassesItsTimeIsANewIssue(t *testing.T) {
 		time.Sleep(time.Hour)
 		if err := l.Check(chain(leaf, root)); err != ListExpired || l.Issue() == before {
 			t.Error(err, l.Issue(), before)
+		}
+		before = l.Issue()
+		time.Sleep(time.Minute)
+		if l.Issue() != before {
+			t.Error("nothing changed, and it is a new issue")
 		}
 	})
 }
