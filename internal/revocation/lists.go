@@ -65,6 +65,7 @@ func Open(logger *slog.Logger, files ...string) (*Lists, error) {
 		l.files = append(l.files, f)
 	}
 	l.rebuild()
+	l.warn()
 	if len(files) > 0 {
 		l.done.Go(l.follow)
 	}
@@ -169,6 +170,7 @@ func (l *Lists) follow() {
 		if after := l.valid(); after != before {
 			before = after
 			l.issue.Add(1)
+			l.warn()
 		}
 	}
 }
@@ -244,6 +246,17 @@ func (l *Lists) rebuild() {
 	}
 	l.index.Store(&next)
 	l.issue.Add(1)
+}
+
+// warn tells the operator of lists that are not valid now.
+func (l *Lists) warn() {
+	for _, f := range l.files {
+		for _, list := range f.lists {
+			if !list.valid(time.Now()) {
+				l.logger.Warn("revocation list is not valid now: certificates of its issuer are refused without another", "file", f.path, "until", list.until)
+			}
+		}
+	}
 }
 
 // valid says which of the lists speak for this moment.

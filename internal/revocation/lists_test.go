@@ -337,7 +337,12 @@ func TestAListThatPassesItsTimeIsANewIssue(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		root := newRoot("root")
 		leaf := root.issue("leaf.test")
-		l, _ := open(t, root.revoke(nil), root.revoke(nil, func(l *x509.RevocationList) { l.NextUpdate = time.Now().Add(2 * time.Hour) }))
+		dir := t.TempDir()
+		short, long := filepath.Join(dir, "short.crl"), filepath.Join(dir, "long.crl")
+		write(t, short, root.revoke(nil))
+		write(t, long, root.revoke(nil, func(l *x509.RevocationList) { l.NextUpdate = time.Now().Add(2 * time.Hour) }))
+		var log bytes.Buffer
+		l := must(Open(slog.New(slog.NewTextHandler(&log, nil)), short, long))
 		before := l.Issue()
 		time.Sleep(time.Hour + lookEvery + time.Second)
 		if err := l.Check(chain(leaf, root)); err != nil || l.Issue() == before {
@@ -352,6 +357,15 @@ func TestAListThatPassesItsTimeIsANewIssue(t *testing.T) {
 		time.Sleep(time.Minute)
 		if l.Issue() != before {
 			t.Error("nothing changed, and it is a new issue")
+		}
+		_ = l.Close()
+		if said := log.String(); strings.Count(said, short) != 2 || strings.Count(said, long) != 1 || !strings.Contains(said, "not valid now") {
+			t.Errorf("the log says %q", said)
+		}
+		log.Reset()
+		_ = must(Open(slog.New(slog.NewTextHandler(&log, nil)), long)).Close()
+		if !strings.Contains(log.String(), "not valid now") {
+			t.Errorf("at the start the log says %q", log.String())
 		}
 	})
 }
