@@ -100,7 +100,7 @@ func countedIn(t testing.TB, files ...string) []keybearer.UseRecord {
 				t.Fatal(err)
 			}
 			u := keybearer.UseRecord{
-				CredentialID: text("credential_id"), Caller: text("caller"), User: text("acting_user"),
+				CredentialID: text("credential_id"), Caller: text("caller"), TokenID: text("token_id"), User: text("acting_user"),
 				Host: fmt.Sprintf("%s:%d", text("host"), number("port")), Status: number("destination_status"),
 				Code: keybearer.Code(text("code")), Refused: text("event") == "refusal", At: at,
 			}
