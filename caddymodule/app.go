@@ -29,6 +29,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/keybearer/keybearer/internal/revocation"
 )
 
 func init() { caddy.RegisterModule(App{}) }
@@ -66,6 +68,10 @@ type App struct {
 
 	// PEM files whose certificates are roots for destinations, beside the system's.
 	Trust []string `json:"trust,omitempty"`
+
+	// Files of certificate revocation lists, PEM or DER, for destinations: a certificate whose issuer has a list here is refused when a list names
+	// it, and when none is valid any more. A file that is replaced is read anew. Default: none.
+	Revoked []string `json:"revoked,omitempty"`
 
 	// Networks of special addresses (private, loopback, link-local and so on) that destination rules marked private may
 	// reach. Default: none.
@@ -107,7 +113,9 @@ type App struct {
 	identities    []IdentityModule
 	private       []netip.Prefix
 	roots         *x509.CertPool
-	rootsHash     string // of the PEM files, so that a reload sees new contents under an old name
+	rootsHash     string   // of the PEM files, so that a reload sees new contents under an old name
+	revoked       []string // paths
+	revokedHash   string   // of the lists, so that a reload forgets issuers that have none any more
 }
 
 // Timeouts say how long each phase of a request may take. Zero values mean the defaults.
@@ -153,6 +161,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 	if err := a.readTrust(); err != nil {
+		return err
+	}
+	if err := a.readRevoked(); err != nil {
 		return err
 	}
 	return a.readNetwork()
@@ -244,6 +255,20 @@ func (a *App) readTrust() error {
 		hash.Write(pem)
 	}
 	a.roots, a.rootsHash = roots, hex.EncodeToString(hash.Sum(nil))
+	return nil
+}
+
+// readRevoked reads the lists, to say now what is wrong with them. They are read again when they are opened.
+func (a *App) readRevoked() (err error) {
+	for _, path := range a.Revoked {
+		if err := locate(&path, ""); err != nil {
+			return fmt.Errorf("revoked: %w", err)
+		}
+		a.revoked = append(a.revoked, path)
+	}
+	if a.revokedHash, err = revocation.Fingerprint(a.revoked...); err != nil {
+		return fmt.Errorf("revoked: %w", err)
+	}
 	return nil
 }
 
