@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"/internal/revocation":  {},
 	"/internal/inject":      {""},
 	"/internal/dial":        {"", "/policy"},
-	"/internal/identity":    {"", "/internal/fence"},
+	"/internal/identity":    {"", "/internal/fence", "/internal/revocation"},
 	"/internal/records":     {""},
 	"/internal/sqlstore":    {"", "/internal/breaker", "/internal/records"},
 	"/internal/localkeys":   {""},

@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
-	"strings"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
