@@ -108,12 +108,14 @@ const maxAuthorityFile = 8 << 20
 // readCertificates reads a file of PEM certificates, all of it or nothing.
 func readCertificates(path string) (certs []*x509.Certificate, err error) {
 	info, err := os.Stat(path)
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxAuthorityFile) {
-		err = errors.New("it is no file of at most 8 MiB")
-	}
 	var content []byte
-	if err == nil {
+	if err == nil && info.Mode().IsRegular() && info.Size() <= maxAuthorityFile {
 		content, err = os.ReadFile(path)
+	} else if err == nil {
+		return nil, fmt.Errorf("%s: it is no file of at most 8 MiB", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: give a PEM file that this user may read", err)
 	}
 	for rest := content; err == nil; {
 		var block *pem.Block

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -71,7 +72,10 @@ func CheckMTLS(config MTLSConfig) (fingerprint string, err error) {
 	if _, _, err := parseMTLS(&config); err != nil {
 		return "", err
 	}
-	return revocation.Fingerprint(config.Revoked...)
+	if fingerprint, err = revocation.Fingerprint(config.Revoked...); err != nil {
+		return "", fmt.Errorf("revoked: %w", err)
+	}
+	return fingerprint, nil
 }
 
 // NewMTLS returns an MTLS, to be closed by whoever asked. The errors are those of [CheckMTLS].
@@ -89,7 +93,7 @@ func NewMTLS(config MTLSConfig, callers keybearer.Callers) (*MTLS, error) {
 		return nil, err
 	}
 	if m.lists, err = revocation.Open(config.Logger, config.Revoked...); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("revoked: %w", err)
 	}
 	m.by = by
 	m.current.Store(&opinion{authorities: a, issue: m.lists.Issue()})
