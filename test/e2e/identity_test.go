@@ -72,24 +72,29 @@ identity unix_peer {
 	}
 	pair := h.ca.Files(t, "keybearer.internal", h.tls.Addr().String())
 	h.Configure(t, h.options(append(options, identities)...), fmt.Sprintf(`https://:9443 {
-	bind %s
-	tls %s %[2]s {
+	bind %[1]s
+	tls %[2]s %[2]s {
 		client_auth {
-			mode %s%s
+			%[3]s
 		}
 	}
 	keybearer
 }
 http:// {
-	bind unix/%s|0666
+	bind unix/%[4]s|0666
+	keybearer
+}
+https://:9444 {
+	bind unix/%[4]s.tls|0666
+	tls %[2]s %[2]s
 	keybearer
 }
 http://:9085 {
-	bind unix/%s|0666
+	bind unix/%[5]s|0666
 	keybearer {
 		caller app:billing
 	}
-}`, h.tls.Addr(), pair, mode, pool, h.socket, h.fixed))
+}`, h.tls.Addr(), pair, "mode "+mode+pool, h.socket, h.fixed))
 	text, err := os.ReadFile(h.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +162,8 @@ func (h *house) who(t *testing.T, w how) string {
 	}
 	proof := "Proxy-Authorization: Bearer "
 	switch {
+	case strings.HasSuffix(w.socket, ".tls"):
+		args = append(args, "--unix-socket", w.socket, "--insecure", "--http1.1", "-H", "Keybearer-Destination: https://api.example.com", "https://keybearer.internal/hook")
 	case w.socket != "":
 		args = append(args, "--unix-socket", w.socket, "-H", "Keybearer-Destination: https://api.example.com", "http://localhost/hook")
 	case w.gate != "":
@@ -244,7 +251,9 @@ func TestClientCertificates(t *testing.T) {
 				}
 			}
 			strict := mode == "verify_if_given" || mode == "require_and_verify" // then Caddy ends the handshake
-			late := func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour) }
+			late := func(c *x509.Certificate) {
+				c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+			}
 			revoked := h.clients.Client(t, func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} })
 			h.write(h.revoked, h.clients.RevokeFile(t, revoked))
 			harness.Await(t, "the revocation list counts", 20*time.Second, func() error {
@@ -353,6 +362,8 @@ func TestUnixPeers(t *testing.T) {
 				"fixed, and of another":         {how{socket: h.fixed, user: shopGroup}, unauthenticated},
 				"fixed, and another's token":    {how{socket: h.fixed, user: anybody, token: h.tokens["shop"]}, unauthenticated},
 				"fixed, and a wrong token":      {how{socket: h.fixed, user: anybody, token: "kb_wrong"}, unauthenticated},
+				"over TLS, by uid":              {how{socket: h.socket + ".tls", user: billingUser}, "billing"},
+				"over TLS, another's token":     {how{socket: h.socket + ".tls", user: billingUser, token: h.tokens["shop"]}, unauthenticated},
 				"over TCP":                      {how{user: billingUser, fields: forged}, unauthenticated},
 			} {
 				if got := h.who(t, c.w); got != c.want {
