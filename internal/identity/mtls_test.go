@@ -80,6 +80,7 @@ func TestAClientCertificateProvesItsCallerOrIsRefused(t *testing.T) {
 	}
 	billing := dns("billing.internal")
 	sub := ca.Sub(t, nil)
+	below := sub.Client(t, billing).Leaf
 	narrow := ca.Sub(t, func(c *x509.Certificate) {
 		c.PermittedDNSDomainsCritical, c.PermittedDNSDomains = true, []string{"shop.internal"}
 	})
@@ -180,6 +181,14 @@ func TestAClientCertificateProvesItsCallerOrIsRefused(t *testing.T) {
 			}
 		}
 	}
+	for _, c := range []struct {
+		certs []*x509.Certificate
+		want  string
+	}{{chain(below, sub.Root()), "billing"}, {chain(below), "refused"}, {chain(below, sub.Root()), "billing"}} {
+		if got := who(t, m, presented(c.certs...)); got != c.want {
+			t.Errorf("the same with %d certificates: %s, want %s", len(c.certs), got, c.want)
+		}
+	}
 	early := presented(client(billing))
 	early.TLS.HandshakeComplete = false
 	if got := who(t, m, early); got != "refused" {
@@ -228,32 +237,37 @@ func TestOnlyTheKindsThatAreConfiguredAreLookedAt(t *testing.T) {
 // The certificate is judged as of the request, and what was found serves no longer than the certificate.
 func TestACertificateEndsOnTime(t *testing.T) {
 	ca := harness.NewCA(t)
-	start := time.Now().Truncate(time.Second)
-	cert := ca.Client(t, func(c *x509.Certificate) {
-		c.DNSNames, c.NotBefore, c.NotAfter = []string{"billing.internal"}, start.Add(-3*time.Second), start.Add(3*time.Second)
-	}).Leaf
-	now := start
-	m := newMTLS(t, identity.MTLSConfig{
-		Trust: []string{ca.File}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}}, Now: func() time.Time { return now },
-	})
-	at := func(d time.Duration) *keybearer.Evidence {
-		e := presented(cert)
-		e.At = start.Add(d)
-		return e
-	}
-	for _, c := range []struct {
-		d    time.Duration
-		want string
-	}{
-		{0, "billing"}, {3 * time.Second, "billing"}, {3*time.Second + time.Millisecond, "refused"}, {4 * time.Second, "refused"},
-		{2 * time.Second, "billing"}, // a use that began in time, judged again
-		{-4 * time.Second, "refused"},
+	start := time.Now().Add(-time.Minute).Truncate(time.Second) // today it has ended long ago
+	const id = "spiffe://example.org/billing"
+	for kind, name := range map[string]func(*x509.Certificate){
+		"subject": func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} },
+		"svid":    func(c *x509.Certificate) { c.URIs = harness.URIs(t, id) },
 	} {
-		if now = start; c.d > 0 {
-			now = start.Add(c.d)
-		}
-		if got := who(t, m, at(c.d)); got != c.want {
-			t.Errorf("at %v: %s, want %s", c.d, got, c.want)
+		cert := ca.Client(t, func(c *x509.Certificate) {
+			name(c)
+			c.NotBefore, c.NotAfter = start.Add(-3*time.Second), start.Add(3*time.Second)
+		}).Leaf
+		now := start
+		m := newMTLS(t, identity.MTLSConfig{
+			Trust: []string{ca.File}, SPIFFE: map[string]string{"example.org": ca.File},
+			Map: []identity.Mapping{{"dns:billing.internal", "billing"}, {id, "billing"}}, Now: func() time.Time { return now },
+		})
+		for _, c := range []struct {
+			d    time.Duration
+			want string
+		}{
+			{0, "billing"}, {3 * time.Second, "billing"}, {3*time.Second + time.Millisecond, "refused"}, {4 * time.Second, "refused"},
+			{2 * time.Second, "billing"}, // a use that began in time, judged again
+			{-4 * time.Second, "refused"},
+		} {
+			e := presented(cert)
+			e.At = start.Add(c.d)
+			if now = start; c.d > 0 {
+				now = start.Add(c.d)
+			}
+			if got := who(t, m, e); got != c.want {
+				t.Errorf("%s at %v: %s, want %s", kind, c.d, got, c.want)
+			}
 		}
 	}
 }
@@ -296,6 +310,8 @@ func TestAuthoritiesAreReadAnewWhenTheirFilesChange(t *testing.T) {
 	write(pem(old), pem(next))
 	check("not looked at yet", 0, "billing", "refused")
 	check("both", time.Second, "billing", "billing")
+	write(pem(next), pem(old)[:200])
+	check("one and a half", time.Second, "billing", "billing") // as before
 	write(pem(next))
 	check("the old one is gone", time.Second, "refused", "billing")
 
@@ -438,6 +454,10 @@ func handshake(t *testing.T, server, client *tls.Config) tls.ConnectionState {
 func TestStrangersDoNotPushOutCallers(t *testing.T) {
 	ca, other := harness.NewCA(t), harness.NewCA(t)
 	now := time.Now()
+	settled := now.Add(-time.Hour) // a file that was written just now is read once more
+	if err := os.Chtimes(ca.File, settled, settled); err != nil {
+		t.Fatal(err)
+	}
 	m := newMTLS(t, identity.MTLSConfig{
 		Trust: []string{ca.File}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}}, Now: func() time.Time { return now },
 	})
