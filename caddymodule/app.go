@@ -202,34 +202,34 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 // soleIdentities are those that stand once: a second one would refuse what the first one proves.
 var soleIdentities = []string{"token", "fixed", "mtls", "unix_peer"}
 
-// loadIdentities loads the identities that the configuration names, and puts the two that are always there before them if it does not.
+// loadIdentities loads the identities that the configuration names, behind the two that are always there.
 func (a *App) loadIdentities(ctx caddy.Context) error {
-	named := map[string]bool{}
-	var further []IdentityModule
+	var loaded []any
 	if a.IdentitiesRaw != nil {
 		identities, err := ctx.LoadModule(a, "IdentitiesRaw")
 		if err != nil {
 			return fmt.Errorf("identity: %w", err)
 		}
-		for _, identity := range identities.([]any) {
-			guest := identity.(IdentityModule)
-			name := guest.CaddyModule().ID.Name()
-			if named[name] && slices.Contains(soleIdentities, name) {
-				return fmt.Errorf("identity %s is written twice: put everything into one", name)
-			}
-			named[name] = true
-			if fixed, ok := guest.(*FixedIdentity); ok {
-				a.fixedOff = fixed.Off
-			}
-			further = append(further, guest)
-		}
+		loaded = identities.([]any)
 	}
-	for _, guest := range []IdentityModule{new(TokenIdentity), new(FixedIdentity)} {
-		if !named[guest.CaddyModule().ID.Name()] {
+	named := map[string]bool{}
+	a.identities = []IdentityModule{new(TokenIdentity), new(FixedIdentity)}
+	for _, identity := range loaded {
+		guest := identity.(IdentityModule)
+		name := guest.CaddyModule().ID.Name()
+		if named[name] && slices.Contains(soleIdentities, name) {
+			return fmt.Errorf("identity %s is written twice: put everything into one", name)
+		}
+		named[name] = true
+		switch guest := guest.(type) {
+		case *TokenIdentity:
+			a.identities[0] = guest
+		case *FixedIdentity:
+			a.identities[1], a.fixedOff = guest, guest.Off
+		default:
 			a.identities = append(a.identities, guest)
 		}
 	}
-	a.identities = append(a.identities, further...)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -479,6 +480,68 @@ func TestStrangersDoNotPushOutCallers(t *testing.T) {
 	}
 	if now = now.Add(11 * time.Second); who(t, m, presented(&worse)) != "refused" {
 		t.Error("what was found serves for ever")
+	}
+}
+
+// Whoever asks while the files change is told what one of the two says, and nothing else.
+func TestCertificatesAreJudgedWhileFilesChange(t *testing.T) {
+	ca := harness.NewCA(t)
+	trust := filepath.Join(t.TempDir(), "ca.pem")
+	copyFile(t, ca.File, trust)
+	start := time.Now()
+	var clock atomic.Int64
+	m := newMTLS(t, identity.MTLSConfig{
+		Trust: []string{trust}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}},
+		Now: func() time.Time { return start.Add(time.Duration(clock.Load())) },
+	})
+	good := presented(ca.Client(t, func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} }).Leaf)
+	bad := presented(harness.NewCA(t).Client(t, func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} }).Leaf)
+	more := harness.WriteFile(t, filepath.Join(t.TempDir(), "more.pem"), slices.Concat(read(t, ca.File), read(t, harness.NewCA(t).File)))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				if a, b := who(t, m, good), who(t, m, bad); a != "billing" || b != "refused" {
+					t.Errorf("%s and %s", a, b)
+				}
+				clock.Add(int64(50 * time.Millisecond))
+			}
+		})
+	}
+	for i := range 50 {
+		copyFile(t, []string{more, ca.File}[i%2], trust+".new")
+		if err := os.Rename(trust+".new", trust); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// What a request costs whose certificate is known.
+func BenchmarkKnownCertificate(b *testing.B) {
+	ca := harness.NewCA(b)
+	m, err := identity.NewMTLS(identity.MTLSConfig{
+		Trust: []string{ca.File}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}}, Logger: slog.New(slog.DiscardHandler),
+	}, named{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = m.Close() })
+	e := presented(ca.Client(b, func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} }).Leaf)
+	b.ReportAllocs()
+	for b.Loop() {
+		if c, err := m.Identify(b.Context(), e); c == nil || err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
