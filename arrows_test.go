@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"/internal/inject":      {""},
 	"/internal/dial":        {"", "/policy"},
 	"/internal/dial/iana":   {},
-	"/internal/identity":    {"", "/internal/fence"},
+	"/internal/identity":    {"", "/internal/fence", "/internal/revocation"},
 	"/internal/records":     {""},
 	"/internal/sqlstore":    {"", "/internal/breaker", "/internal/records"},
 	"/internal/localkeys":   {""},

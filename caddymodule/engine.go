@@ -231,6 +231,9 @@ func (a *App) engineKey() string {
 	}
 	for _, identity := range a.identities {
 		key = append(key, guestKey(identity))
+		if f, ok := identity.(fingerprinted); ok {
+			key = append(key, f.Fingerprint())
+		}
 	}
 	text, _ := json.Marshal(key) // plain values
 	return string(text)
@@ -250,11 +253,14 @@ func openEngine(a *App) (_ *engine, err error) {
 	callers := identity.NewCallers(e.core.store, cmp.Or(setting(a.StoreMaxStale), time.Minute), time.Now)
 	e.add(func() error { callers.Close(); return nil })
 	e.every(sweepEvery, func(context.Context) { callers.Sweep(callersIdle) })
-	identities := []keybearer.Identity{identity.Token{Callers: callers}, identity.Fixed{Callers: callers}}
+	var identities []keybearer.Identity
 	for _, guest := range a.identities {
 		i, err := guest.OpenIdentity(context.Background(), callers, logs.logger())
 		if err != nil {
 			return nil, fmt.Errorf("identity: %w", err)
+		}
+		if i == nil {
+			continue
 		}
 		if closer, ok := i.(io.Closer); ok {
 			e.add(closer.Close)

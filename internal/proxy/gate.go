@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -107,7 +108,7 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 	if err != nil {
 		return err
 	}
-	p.event.Caller = caller.Name
+	p.event.Caller, p.event.TokenID = caller.Name, presented(caller, t.tokens)
 	if p.asks.target, err = c.target(&t); err != nil {
 		return err
 	}
@@ -149,6 +150,7 @@ func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, ep
 		if caller, err = g.identify(ctx, &p.asks.evidence); err != nil {
 			return err
 		}
+		p.event.TokenID = presented(caller, p.asks.evidence.Tokens)
 	}
 	return keybearer.NewError(keybearer.StoreUnavailable, "the records keep changing")
 }
@@ -242,6 +244,22 @@ func (g *Gate) identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 		return nil, keybearer.NewError(keybearer.CallerUnauthenticated, "the request carries no proof of its caller")
 	}
 	return proven, nil
+}
+
+// presented returns the id of the caller's token that is among the texts; "" when it proved itself in another way.
+func presented(c *keybearer.Caller, texts []string) string {
+	for _, text := range texts {
+		if !strings.HasPrefix(text, keybearer.CallerTokenPrefix) {
+			continue
+		}
+		hash := keybearer.HashToken(text)
+		for i := range c.Tokens {
+			if c.Tokens[i].Hash == hash {
+				return c.Tokens[i].ID
+			}
+		}
+	}
+	return ""
 }
 
 // prove judges the assertion of an acting user. One that does not hold is a refusal only once the caller's own grant has been judged, so that it
