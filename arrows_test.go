@@ -16,6 +16,7 @@ var mayImport = map[string][]string{
 	"/keybearertest":        {""},
 	"/internal/fence":       {""},
 	"/internal/breaker":     {},
+	"/internal/anchor":      {""},
 	"/internal/inject":      {""},
 	"/internal/dial":        {"", "/policy"},
 	"/internal/identity":    {"", "/internal/fence"},
