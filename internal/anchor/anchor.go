@@ -41,6 +41,7 @@ type Anchor struct {
 
 	writing sync.Mutex // held by whoever writes the file; guards what follows
 	kept    uint64     // what the file holds
+	dirty   bool       // it has a mark that is not true any more
 	failed  error      // of the last attempt to write it
 	marked  bool       // the file says that the store is refused
 
@@ -187,7 +188,7 @@ func (a *Anchor) keep() error {
 		return err
 	}
 	seen := a.highest()
-	if a.kept >= seen && a.failed == nil {
+	if a.kept >= seen && !a.dirty && a.failed == nil {
 		return nil
 	}
 	a.failed = update(a.path, a.id, func(e *Entry, _ bool) {
@@ -197,7 +198,7 @@ func (a *Anchor) keep() error {
 		}
 	})
 	if a.failed == nil {
-		a.kept = seen
+		a.kept, a.dirty = seen, false
 	}
 	return a.failed
 }
@@ -253,7 +254,7 @@ func (a *Anchor) look() error {
 		if !a.behind.CompareAndSwap(before, nil) {
 			return nil // told of again meanwhile: look again
 		}
-		a.marked = false
+		a.marked, a.dirty = false, true // keep takes the mark away
 		a.log.Warn("the store is served from again", "sequence", seq)
 		return nil
 	}
