@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"/internal/sqlstore":    {"", "/internal/breaker", "/internal/records"},
 	"/internal/localkeys":   {""},
 	"/internal/vaultclient": {"", "/internal/breaker"},
+	"/internal/process":     {""},
 	"/internal/transit":     {"", "/internal/vaultclient"},
 	"/internal/vaultkv":     {"", "/internal/vaultclient", "/internal/records"},
 	"/internal/audit":       {""},

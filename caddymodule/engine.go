@@ -21,6 +21,7 @@ import (
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/identity"
+	"github.com/keybearer/keybearer/internal/process"
 	"github.com/keybearer/keybearer/internal/proxy"
 )
 
@@ -198,6 +199,7 @@ func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err
 		Current: c.house.current, Quiet: c.house.quiet, Mover: c.house.mover,
 	}
 	c.tellAnchor(&cfg)
+	cfg.Others = append(cfg.Others, custody.Other{Name: "process", Diagnoser: process.Diagnoser{}})
 	if log, ok := c.auditor.(*audit.Log); ok {
 		cfg.Tail = readable{log: log}.Tail
 	}

@@ -83,7 +83,7 @@ func (a *Anchor) begin(ctx context.Context) error {
 			behind = isBehind(seq, e.Sequence)
 			return
 		}
-		if fresh {
+		if fresh && seq > 0 {
 			a.log.Info("the store has no anchor yet: it begins with what the store holds", "path", a.path, "sequence", seq)
 		}
 		e.Sequence, e.Refused, e.Found = seq, false, 0

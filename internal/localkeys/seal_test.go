@@ -101,13 +101,13 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, kek := k.ring.keys["a"][0], k.kek
-	if v.prk == [32]byte{} || kek.key == [32]byte{} {
+	if *v.prk == [32]byte{} || *kek.key == [32]byte{} {
 		t.Fatal("no key to clear")
 	}
 	if err := errors.Join(k.Close(), k.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if v.prk != [32]byte{} || kek.key != [32]byte{} {
+	if *v.prk != [32]byte{} || *kek.key != [32]byte{} {
 		t.Error("Close left key bytes")
 	}
 	_, version := k.KeyVersion(ctx, "a")
@@ -131,7 +131,7 @@ func TestDestroyClears(t *testing.T) {
 	if err := k.DestroyKey(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if v.prk != [32]byte{} {
+	if *v.prk != [32]byte{} {
 		t.Error("DestroyKey left key bytes")
 	}
 }
