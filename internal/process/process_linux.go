@@ -30,14 +30,23 @@ func Harden() error {
 	do("not dumpable", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 	do("no core dump", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
 	do("no new privileges", noNewPrivs())
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err == nil && limit.Cur == unix.RLIM_INFINITY {
-		// Under a limit, memory that is asked for later could not be had. Pages are locked as they are used, so that what the runtime reserves takes no room.
+	if mayLockAll() {
+		// Pages are locked as they are used, so that what the runtime reserves takes no room.
 		err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
 		lockedOnFault.Store(err == nil)
 		do("memory locked", err)
 	}
 	return errors.Join(errs...)
+}
+
+// mayLockAll reports whether nothing limits how much memory is locked: under a limit, memory that is asked for later could not be had.
+func mayLockAll() bool {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err == nil && limit.Cur == unix.RLIM_INFINITY {
+		return true
+	}
+	head, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	return unix.Capget(&head, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_IPC_LOCK) != 0
 }
 
 // noNewPrivs sets the attribute, which each thread has for itself, for all threads.
