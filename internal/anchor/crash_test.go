@@ -41,7 +41,7 @@ func commitForever(dir string) {
 }
 
 // Killed at any moment, between commit and anchor too: what was acknowledged is anchored, and the store is not taken for an older one.
-func TestKilledBetweenCommitAndAnchor(t *testing.T) {
+func TestSoakKilledBetweenCommitAndAnchor(t *testing.T) {
 	kills := 25
 	if os.Getenv("KEYBEARER_SOAK") != "" {
 		kills = 1000
