@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/keybearer/keybearer"
@@ -69,9 +70,15 @@ func TestARestoredBackupRevivesNoRevokedCredential(t *testing.T) {
 		})
 	}
 
+	if err := os.Chown(file, int(nobody.Uid), int(nobody.Gid)); err != nil { // as where the server is not root, and who accepts is
+		t.Fatal(err)
+	}
 	r := w.CLI(t, "", "anchor", "accept", "--config", w.Config, "--adapter", "caddyfile")
 	if r.Code != 0 || !strings.Contains(r.Stderr, "revoke again what was revoked in") {
 		t.Fatalf("anchor accept: exit code %d, %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if info, err := os.Stat(file); err != nil || info.Sys().(*syscall.Stat_t).Uid != nobody.Uid || info.Mode() != 0o600 {
+		t.Errorf("root took the server's file: %v, %v", info, err)
 	}
 	w.start()
 	w.serves(t, api) // as the backup says
