@@ -43,9 +43,9 @@ func TestMovedCiphertexts(t *testing.T, k keybearer.Keyring, moves int) {
 				if keyVersion > 1 {
 					rotateKey(t, k, g.key, keyVersion)
 				}
-				for c := range 3 {
-					// The same credential ids in every scope: the scope has to tell them apart.
-					r := row{scope, fmt.Sprint(keybearer.IDCredential, c), g, uint64(keyVersion), keyVersion}
+				for c := range 6 {
+					// The same credential ids, and versions, in every scope: the scope has to tell them apart.
+					r := row{scope, fmt.Sprint(keybearer.IDCredential, c/2), g, uint64(1 + c%2), keyVersion}
 					rows = append(rows, r)
 					sealed = append(sealed, seal(t, k, g.key, at(r.scope, r.credential, g, r.version), "the same secret everywhere"))
 				}
@@ -58,7 +58,7 @@ func TestMovedCiphertexts(t *testing.T, k keybearer.Keyring, moves int) {
 		to := rows[from]
 		for range 1 + mathrand.IntN(4) { // what is different where it is moved to
 			other := rows[mathrand.IntN(len(rows))]
-			switch mathrand.IntN(7) {
+			switch mathrand.IntN(8) {
 			case 0:
 				to = other
 			case 1:
@@ -72,7 +72,9 @@ func TestMovedCiphertexts(t *testing.T, k keybearer.Keyring, moves int) {
 			case 5:
 				to.generation.share = other.generation.share
 			case 6:
-				to.version, to.keyVersion = other.version, other.keyVersion
+				to.version = other.version
+			case 7:
+				to.keyVersion = other.keyVersion
 			}
 		}
 		text := sealed[from]

@@ -239,14 +239,13 @@ func (a *Anchor) look() error {
 	}
 	a.writing.Lock()
 	defer a.writing.Unlock()
-	if a.marked {
-		e, ok, err := find(a.path, a.id)
-		if err != nil {
-			return err
-		}
-		if ok && !e.Refused {
-			a.back(e.Sequence)
-		}
+	e, ok, err := find(a.path, a.id)
+	if err != nil {
+		return err
+	}
+	if a.marked && ok && !e.Refused {
+		a.marked = false
+		a.back(e.Sequence) // accepted
 	}
 	seen := a.highest()
 	if seq >= seen {
@@ -260,7 +259,13 @@ func (a *Anchor) look() error {
 	}
 	behind := isBehind(seq, seen)
 	a.behind.Store(behind)
-	err = update(a.path, a.id, func(e *Entry, _ bool) {
+	if a.marked && ok && e.Found == seq && e.Sequence >= seen {
+		return behind // as the file says
+	}
+	err = update(a.path, a.id, func(e *Entry, fresh bool) {
+		if a.marked && !fresh && !e.Refused {
+			return // accepted a moment ago
+		}
 		e.Kind, e.Sequence, e.Refused, e.Found = a.kind, max(e.Sequence, seen), true, seq
 	})
 	if err != nil {

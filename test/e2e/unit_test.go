@@ -31,6 +31,14 @@ func TestTheUnitIsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, line := range []string{
+		"LimitCORE=0", "LimitMEMLOCK=infinity", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes",
+		"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "UMask=0077", "User=keybearer",
+	} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("the unit does not say %s", line)
+		}
+	}
 	dir := harness.Dir(t)
 	// The program that is tested: verify looks whether it is there.
 	here := strings.NewReplacer("/usr/bin/keybearer", binary).Replace(string(text))
