@@ -63,6 +63,10 @@ type App struct {
 	// home directory.
 	AdminSocket string `json:"admin_socket,omitempty"`
 
+	// Path of the file that remembers how far the store's history went, so that a restored backup is refused until it is accepted: best on another
+	// disk than the store's. "off" does without. Default: `anchor` in the home directory.
+	Anchor string `json:"anchor,omitempty"`
+
 	// PEM files whose certificates are roots for destinations, beside the system's.
 	Trust []string `json:"trust,omitempty"`
 
@@ -156,6 +160,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		if err := checkSocketPath(a.AdminSocket); err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
+		}
+	}
+	if a.Anchor != "off" {
+		if err := locateAnchor(&a.Anchor); err != nil {
+			return err
 		}
 	}
 	if err := a.readTrust(); err != nil {
