@@ -36,6 +36,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		former_store   <as store>
 //		audit         file [<path>] | <other module> …
 //		identity      <module> …
+//		acting_user   { … }
 //		admin_socket  <path> | off
 //		trust         <pem-file…>
 //		allow_private <cidr…>
@@ -53,7 +54,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		}
 //	}
 //
-// identity, trust and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
+// identity, acting_user, trust and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
 // allowed outside timeouts. Values may hold the placeholders {env.*} and {file.*}.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's own name
@@ -63,7 +64,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if !slices.Contains([]string{"identity", "trust", "allow_private"}, option) && seen[option] {
+		if !slices.Contains([]string{"identity", "acting_user", "trust", "allow_private"}, option) && seen[option] {
 			return d.Errf("%s is written twice: keep one", option)
 		}
 		seen[option] = true
@@ -83,6 +84,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			var raw json.RawMessage
 			raw, err = guest(d, "keybearer.identities")
 			a.IdentitiesRaw = append(a.IdentitiesRaw, raw)
+		case "acting_user":
+			user := new(ActingUser)
+			err = user.unmarshalCaddyfile(d)
+			a.ActingUsers = append(a.ActingUsers, user)
 		case "admin_socket":
 			a.AdminSocket, err = argument(d, "a path, or off")
 		case "trust":
@@ -104,7 +109,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
 		default:
-			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, admin_socket, trust, allow_private, "+
+			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, trust, allow_private, "+
 				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
 		}
 		if err != nil {

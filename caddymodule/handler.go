@@ -149,11 +149,10 @@ func (h *Handler) parse() error {
 		return fmt.Errorf("shared_host_ok says something about a fixed caller, and there is none: remove it, or add caller app:<name>")
 	}
 	if h.Caller != "" {
-		name, ok := strings.CutPrefix(h.Caller, "app:")
-		if !ok || !keybearer.ValidName(name) {
-			return fmt.Errorf("caller %q is not of the form app:<name>, for example app:billing", h.Caller)
+		var err error
+		if h.route.Caller, err = appName(h.Caller); err != nil {
+			return err
 		}
-		h.route.Caller = name
 	}
 	if h.Credential != "" {
 		ref, err := keybearer.ParseRef(h.Credential)
