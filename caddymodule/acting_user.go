@@ -25,7 +25,7 @@ type ActingUser struct {
 	// The claim with the names of the user's groups, as grants name them behind `group:`. Default: the user has none.
 	GroupsClaim string `json:"groups_claim,omitempty"`
 
-	// How long an assertion may live, from `iat` to `exp`, and how old it may be, 1h at most. Default: 5m.
+	// How long an assertion may live, from `iat` to `exp`, 1h at most. Default: 5m.
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
 	// The caller, `app:<name>`, that a value of the claim `azp` stands for. Other values must be the caller's name, with or without `app:`.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -220,7 +221,7 @@ func TestAnswersThatAreNoKeys(t *testing.T) {
 		"no keys":   {answer: func(string) func(http.ResponseWriter, *http.Request) bool { return answers("", "{}", 200) }},
 		"not found": {answer: func(string) func(http.ResponseWriter, *http.Request) bool { return answers("", `{"keys":[]}`, 404) }},
 		"much": {answer: func(string) func(http.ResponseWriter, *http.Request) bool {
-			return answers("", `{"keys":[],"x":"`+strings.Repeat("x", 1<<20)+`"}`, 200)
+			return answers("", string(harness.JWKS(signer(t, "ES256")))+strings.Repeat(" ", 1<<20), 200)
 		}},
 		"many": {answer: func(string) func(http.ResponseWriter, *http.Request) bool {
 			return answers("", `{"keys":[`+strings.Repeat("{},", 64)+`{}]}`, 200)
@@ -233,13 +234,20 @@ func TestAnswersThatAreNoKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			issuer := harness.StartIssuer(t, ca)
-			k := issuer.Publish(harness.NewKey(t, "a", "ES256"))
+			k := issuer.Publish(signer(t, "ES256"))
+			plain := harness.StartServer(t, harness.ServerOptions{ // the same keys in clear
+				Addr:    netip.AddrPortFrom(netip.MustParseAddr(strings.TrimPrefix(issuer.URL, "https://")), 80),
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(issuer.JWKS()) }),
+			})
 			if c.answer != nil {
 				issuer.Answer(c.answer(issuer.URL))
 			}
 			p := follow(t, issuer, ca, c.change)
 			if err := p.asks(t, k); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
 				t.Errorf("got %v", err)
+			}
+			if plain.Len() > 0 {
+				t.Error("the keys were asked for in clear")
 			}
 			for _, path := range issuer.Requests() {
 				if path == "/other" {

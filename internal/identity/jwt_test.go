@@ -358,6 +358,7 @@ func TestKeysThatAreForSomethingElse(t *testing.T) {
 		"to encrypt":          {[2]string{`"use":"sig"`, `"key_ops":["encrypt"]`}, false},
 		"to do nothing":       {[2]string{`"use":"sig"`, `"key_ops":[]`}, false},
 		"another algorithm":   {[2]string{`"alg":"ES256"`, `"alg":"ES384"`}, false},
+		"a private key":       {[2]string{`"x":`, `"d":"` + strings.Repeat("A", 42) + `E","x":`}, false},
 		"no point of a curve": {[2]string{`"x":"`, `"x":"A`}, false},
 		"an unknown kind":     {[2]string{`"kty":"EC"`, `"kty":"XX"`}, false},
 	} {
@@ -370,6 +371,52 @@ func TestKeysThatAreForSomethingElse(t *testing.T) {
 		}
 		if who, err := identify(t, j, now, other.Sign(t, nil, claims(now))); who != "billing" {
 			t.Errorf("%s: the key beside it: %v", name, err)
+		}
+	}
+}
+
+// A JWT that names no key is tried with a few keys only.
+func TestAJWTWithoutAKeyNameIsTriedWithFewKeys(t *testing.T) {
+	now := time.Now()
+	var keys []*harness.IssuerKey
+	for n := range 9 {
+		keys = append(keys, harness.NewKey(t, fmt.Sprint(n), "ES256"))
+	}
+	token := keys[7].Sign(t, map[string]any{"kid": nil}, claims(now))
+	if who, err := identify(t, openJWT(t, config(keyFile(t, keys[:8]...)), nobody{}), now, token); who != "billing" {
+		t.Errorf("among 8: %v", err)
+	}
+	j := openJWT(t, config(keyFile(t, append(keys, signer(t, "EdDSA"))...)), nobody{})
+	if who, err := identify(t, j, now, token); who != "" || !strings.Contains(err.Error(), "has many") {
+		t.Errorf("among 9: %q, %v", who, err)
+	}
+	if who, err := identify(t, j, now, signer(t, "EdDSA").Sign(t, map[string]any{"kid": nil}, claims(now))); who != "billing" {
+		t.Errorf("the only one of its kind: %v", err)
+	}
+}
+
+// However many JWTs are shown, only so many are remembered.
+func TestMemoryOfGenuineJWTsIsBounded(t *testing.T) {
+	now, k := time.Now(), signer(t, "EdDSA")
+	j := openJWT(t, config(keyFile(t, k)), nobody{})
+	for n := range 5000 {
+		if who, err := identify(t, j, now, k.Sign(t, nil, claims(now, "jti", n))); who != "billing" {
+			t.Fatal(err)
+		}
+	}
+	if n := j.Genuine(); n < 3000 || n > 4096 {
+		t.Errorf("%d are remembered", n)
+	}
+}
+
+// The second judgement of a JWT costs no signature.
+func BenchmarkIdentifyAgain(b *testing.B) {
+	now, k := time.Now(), signer(b, "ES256")
+	j := openJWT(b, config(keyFile(b, k)), nobody{})
+	token := k.Sign(b, nil, claims(now))
+	for b.Loop() {
+		if who, err := identify(b, j, now, token); who != "billing" {
+			b.Fatal(err)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func parseKeys(document []byte) (*keySet, error) {
 			Operations []string `json:"key_ops"`
 		}
 		var k jose.JSONWebKey
-		if json.Unmarshal(raw, &about) != nil || json.Unmarshal(raw, &k) != nil || !k.Valid() || !k.IsPublic() ||
+		if json.Unmarshal(raw, &about) != nil || json.Unmarshal(raw, &k) != nil || !k.Valid() ||
 			k.Use != "" && k.Use != "sig" || about.Operations != nil && !slices.Contains(about.Operations, "verify") {
 			continue
 		}
@@ -72,7 +72,7 @@ var algorithms = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
-// fits reports whether the algorithm is one for a key of this type, and on this curve.
+// fits reports whether the algorithm is one for a public key of this type, and on this curve.
 func fits(alg jose.SignatureAlgorithm, key any) bool {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

@@ -24,7 +24,7 @@ type UserIssuer struct {
 	Callers     []string          // names of those who may use it
 	UserClaim   string            // with the user's id, as in "user:<id>"
 	GroupsClaim string            // with the names of the groups; "": none
-	MaxAge      time.Duration     // how long an assertion may live, and how old it may be
+	MaxAge      time.Duration     // how long an assertion may live
 	Parties     map[string]string // by a value of azp: the name of the caller that it stands for
 }
 
@@ -107,7 +107,7 @@ func (i *userIssuer) prove(ctx context.Context, assertion string, caller *keybea
 	if err != nil {
 		return nil, err
 	}
-	if err := i.fresh(c, at); err != nil {
+	if err := i.fresh(c); err != nil {
 		return nil, err
 	}
 	if len(c.audience) != 1 {
@@ -131,15 +131,13 @@ func (i *userIssuer) prove(ctx context.Context, assertion string, caller *keybea
 	return &keybearer.User{ID: id, Groups: groups, Once: onceID(i.Issuer, jti), Until: c.expires.Add(i.Leeway)}, nil
 }
 
-// fresh refuses what lives for long, or was made long ago.
-func (i *userIssuer) fresh(c *claims, at time.Time) error {
+// fresh refuses what lives for long: so none that has not expired was made long ago.
+func (i *userIssuer) fresh(c *claims) error {
 	switch {
 	case c.issued.IsZero():
 		return flawed("does not say when it was made", "have the issuer set iat")
 	case c.expires.Sub(c.issued) > i.MaxAge:
 		return flawed("lives for too long", "have the issuer set exp sooner after iat, or raise max_age")
-	case at.Sub(c.issued) > i.MaxAge+i.Leeway:
-		return flawed("is too old", "get a new one for each request")
 	}
 	return nil
 }

@@ -189,8 +189,8 @@ func TestAnAssertionThatDoesNotHold(t *testing.T) {
 	}
 }
 
-// With a long leeway an assertion that has not expired can be too old.
-func TestAnAssertionMayBeTooOldBeforeItExpires(t *testing.T) {
+// No assertion is taken that was made longer ago than max_age and the leeway.
+func TestNoAssertionIsOlderThanItMayLive(t *testing.T) {
 	now, k := time.Now(), signer(t, "ES256")
 	u := openUsers(t, k, func(c *identity.UserIssuer) { c.MaxAge = time.Minute })
 	for age, holds := range map[time.Duration]bool{119 * time.Second: true, 121 * time.Second: false} {
