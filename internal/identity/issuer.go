@@ -25,7 +25,7 @@ const (
 	watchEvery   = time.Second      // how often the file is read
 	retryEvery   = 10 * time.Second // how often while they cannot be had, and how often at most for an unknown key
 	keepKeys     = 24 * time.Hour   // how long the last known ones serve meanwhile
-	waitForKeys  = 2 * time.Second  // how long a request waits at most
+	waitForKeys  = 2 * time.Second  // how long a request waits for them at most
 )
 
 // IssuerConfig says whose JWTs are believed, and where its keys are. Issuer and Audience are required. Without JWKSFile and JWKSURL the keys are
@@ -42,6 +42,7 @@ type IssuerConfig struct {
 	Type       string           // what the header typ must be; "": anything
 	Leeway     time.Duration    // by which clocks may differ; 0: none
 	Once       bool             // each JWT is looked at one time only: none is remembered
+	Wait       time.Duration    // how long a request waits for keys at most; 0: 2 s
 	Now        func() time.Time // nil: time.Now
 	Logger     *slog.Logger     // is told when the keys cannot be had, and when they can again; nil: nobody is
 }
@@ -112,6 +113,9 @@ type belief struct {
 func OpenIssuer(c IssuerConfig) (*Issuer, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
+	}
+	if c.Wait == 0 {
+		c.Wait = waitForKeys
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -282,7 +286,7 @@ func (i *Issuer) await(ctx context.Context, done <-chan struct{}) error {
 	if done == nil {
 		return ctx.Err()
 	}
-	late := time.NewTimer(waitForKeys)
+	late := time.NewTimer(i.config.Wait)
 	defer late.Stop()
 	select {
 	case <-done:
