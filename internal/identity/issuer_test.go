@@ -98,6 +98,14 @@ func TestKeyRotation(t *testing.T) {
 		t.Fatalf("the keys were asked for %d times", n)
 	}
 	p.move(10 * time.Second)
+	for what, bad := range map[string]string{ // the issuer's keys are not at fault
+		"signed by another with a known name": harness.NewKey(t, "old", "ES256").Sign(t, nil, claims(p.now(), "iss", p.URL)),
+		"another algorithm":                   next.Sign(t, map[string]any{"kid": "old"}, claims(p.now(), "iss", p.URL)),
+	} {
+		if who, err := identify(t, p.j, p.now(), bad); who != "" || err == nil || p.fetches() != 1 {
+			t.Errorf("%s: %q, %v; the keys were asked for %d times", what, who, err, p.fetches())
+		}
+	}
 	var wg sync.WaitGroup
 	var failed atomic.Int32
 	for range 50 {
@@ -113,6 +121,16 @@ func TestKeyRotation(t *testing.T) {
 	}
 	if err := p.asks(t, old); err != nil {
 		t.Errorf("the old key beside the new one: %v", err)
+	}
+
+	// One that names no key may be by a new one, too.
+	nameless := issuer.Publish(harness.NewKey(t, "", "ES384"))
+	p.move(10 * time.Second)
+	if err := p.asks(t, &harness.IssuerKey{Alg: "ES384", Private: nameless.Private}); err == nil {
+		t.Error("an empty kid was taken")
+	}
+	if who, err := identify(t, p.j, p.now(), nameless.Sign(t, map[string]any{"kid": nil}, claims(p.now(), "iss", p.URL))); who != "billing" {
+		t.Errorf("by a new key without a name: %v", err)
 	}
 
 	// A key that is withdrawn is believed no more, nor is a JWT that was found genuine by it.
@@ -154,6 +172,12 @@ func TestAnIssuerThatIsAway(t *testing.T) {
 	}
 	if err := p.asks(t, harness.NewKey(t, "b", "ES256")); keybearer.CodeOf(err) != keybearer.CallerUnauthenticated {
 		t.Errorf("an unknown key meanwhile: %v", err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	unknown := harness.NewKey(t, "c", "ES256").Sign(t, nil, claims(p.now(), "iss", p.URL))
+	if _, err := p.j.Identify(gone, &keybearer.Evidence{Tokens: []string{unknown}, At: p.now()}); keybearer.CodeOf(err) != keybearer.CallerGone {
+		t.Errorf("a caller that has gone, with an unknown key: %v", err)
 	}
 	p.move(10 * time.Minute)
 	if err := p.asks(t, k); keybearer.CodeOf(err) != keybearer.StoreUnavailable {

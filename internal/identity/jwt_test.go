@@ -86,6 +86,21 @@ func identify(t testing.TB, j *identity.JWT, at time.Time, tokens ...string) (st
 	return c.Name, err
 }
 
+// padded signs a good JWT of so many bytes.
+func padded(t *testing.T, k *harness.IssuerKey, now time.Time, size int) string {
+	t.Helper()
+	for kid := range 3 { // base64 takes three bytes for four: the header's length decides about the rest
+		for pad := range 200 {
+			text := k.Sign(t, map[string]any{"x": strings.Repeat("x", kid)}, claims(now, "more", strings.Repeat("x", (size-len(k.Sign(t, nil, claims(now))))*3/4-pad)))
+			if len(text) == size {
+				return text
+			}
+		}
+	}
+	t.Fatalf("no JWT of %d bytes", size)
+	return ""
+}
+
 // hs256 signs with whatever bytes as the shared secret.
 func hs256(secret []byte, header, claims map[string]any) string {
 	h, _ := json.Marshal(header)
@@ -110,6 +125,7 @@ func TestEveryAllowedAlgorithmProvesItsCaller(t *testing.T) {
 			"no typ":          k.Sign(t, map[string]any{"typ": nil}, claims(now)),
 			"many audiences":  k.Sign(t, nil, claims(now, "aud", []string{"other", ours})),
 			"fractions":       k.Sign(t, nil, claims(now, "exp", float64(now.Add(time.Minute).UnixMilli())/1000)),
+			"8 KiB":           padded(t, k, now, 8<<10),
 			"no iat":          k.Sign(t, nil, claims(now, "iat", nil)),
 			"x5t is no key":   k.Sign(t, map[string]any{"x5t": "abc"}, claims(now)),
 			"within leeway":   k.Sign(t, nil, claims(now, "exp", now.Add(-50*time.Second).Unix(), "iat", now.Add(-time.Hour).Unix())),
@@ -205,6 +221,7 @@ func TestAWrongJWTProvesNobody(t *testing.T) {
 		{"blank behind it", good + " x", ""},
 		{"another before it", "AAAA." + good, "compact"},
 		{"larger than 8 KiB", says("more", strings.Repeat("x", 8<<10)), "8 KiB"},
+		{"a byte larger than 8 KiB", padded(t, es, now, 8<<10+1), "8 KiB"},
 		{"expired", says("exp", now.Add(-61*time.Second).Unix()), "expired"},
 		{"no exp", says("exp", nil), "when it expires"},
 		{"exp a text", says("exp", "4102444800"), "cannot be read: exp"},
@@ -220,6 +237,7 @@ func TestAWrongJWTProvesNobody(t *testing.T) {
 		{"subject unknown", says("sub", "Shop"), "nobody who is known"},
 		{"subject with a blank", says("sub", "shop "), "nobody who is known"},
 		{"subject missing", says("sub", nil), "nobody who is known"},
+		{"subject null", says("sub", json.RawMessage("null")), "nobody who is known"},
 		{"subject a list", says("sub", []string{"shop"}), "nobody who is known"},
 		{"subject of a caller that is not there", says("sub", "ghost"), "does not exist"},
 	} {
@@ -246,6 +264,30 @@ func TestAWrongJWTProvesNobody(t *testing.T) {
 	}
 	if who, err := identify(t, j, time.Time{}, good); who != "" || err == nil {
 		t.Errorf("at no time: %q, %v", who, err)
+	}
+}
+
+// A genuine JWT that is not meant for us does not hold, whoever asks.
+func TestAJWTForOthersDoesNotHold(t *testing.T) {
+	now, k := time.Now(), signer(t, "ES256")
+	j := openJWT(t, config(keyFile(t, k)), nobody{})
+	if err := j.Issuer.Verify(t.Context(), k.Sign(t, nil, claims(now)), now); err != nil {
+		t.Fatal(err)
+	}
+	for want, changes := range map[string][][]any{
+		"another issuer": {{"iss", "other"}, {"iss", nil}, {"iss", json.RawMessage("null")}, {"iss", []string{iss}}, {"iss", iss + "/"}},
+		"another audience": {
+			{"aud", "other"}, {"aud", nil}, {"aud", json.RawMessage("null")}, {"aud", []string{}}, {"aud", []string{"other"}}, {"aud", map[string]any{ours: ours}}, {"aud", []any{ours, 1}},
+		},
+	} {
+		for _, change := range changes {
+			if err := j.Issuer.Verify(t.Context(), k.Sign(t, nil, claims(now, change...)), now); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %v", change, err)
+			}
+		}
+	}
+	if err := j.Issuer.Verify(t.Context(), k.SignText(t, nil, "null"), now); err == nil || !strings.Contains(err.Error(), "no claims") {
+		t.Errorf("null: %v", err)
 	}
 }
 
@@ -399,7 +441,7 @@ func TestAJWTWithoutAKeyNameIsTriedWithFewKeys(t *testing.T) {
 func TestMemoryOfGenuineJWTsIsBounded(t *testing.T) {
 	now, k := time.Now(), signer(t, "EdDSA")
 	j := openJWT(t, config(keyFile(t, k)), nobody{})
-	for n := range 5000 {
+	for n := range 4200 {
 		if who, err := identify(t, j, now, k.Sign(t, nil, claims(now, "jti", n))); who != "billing" {
 			t.Fatal(err)
 		}
