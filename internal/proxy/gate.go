@@ -62,6 +62,9 @@ func newGate(c *Config) *Gate {
 			g.foreign = append(g.foreign, r)
 		}
 	}
+	if r, ok := c.Users.(keybearer.Recognizer); ok {
+		g.foreign = append(g.foreign, r) // wherever an app puts an assertion, it goes to nobody else
+	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
 		g.snapshots.changed(changes)
 		g.epoch.Add(1)
