@@ -31,11 +31,11 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if c.Route.fixed() {
 		return nil, tagError("the operator fixed credential and destination here; CONNECT is not served")
 	}
-	t, err := c.read()
+	t, err := c.read(g.foreign)
 	if err != nil {
 		return nil, err
 	}
-	evidence := c.evidence(t.tokens)
+	evidence := c.evidence(t.tokens, p.Started)
 	caller, err := g.identify(ctx, &evidence)
 	if err != nil {
 		return nil, err
@@ -51,6 +51,9 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	p.event.Host, p.event.Port = host, port
 	if t.destination != "" {
 		return nil, tagError("CONNECT and Keybearer-Destination both name a destination")
+	}
+	if t.actingUser != "" { // it would carry over to nothing, and look as if it did
+		return nil, tagError("CONNECT asserts an acting user: each request inside the tunnel asserts its own")
 	}
 	if port == 443 {
 		return nil, keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
