@@ -1,12 +1,12 @@
 package proxy
 
 import (
-	"strings"
 	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/inject"
+	"github.com/keybearer/keybearer/internal/scrub"
 	"github.com/keybearer/keybearer/policy"
 )
 
@@ -29,7 +29,7 @@ type Pass struct {
 	spent    bool // the assertion of its acting user
 	intent   intent
 	filter   filter
-	needles  []string
+	needles  *scrub.Set
 }
 
 // intent is what the audit log was told.
@@ -83,23 +83,14 @@ func (p *Pass) Keep(name, value string) (string, bool) { return p.filter.keep(na
 
 // Scrub returns a value of the answer without the secret, should the destination have echoed it.
 func (p *Pass) Scrub(value string) string {
-	for _, n := range p.needles {
-		if value == n || len(n) >= minNeedle && strings.Contains(value, n) {
-			value = strings.ReplaceAll(value, n, "[removed]")
-		}
+	if p.needles == nil { // nothing was opened
+		return value
 	}
-	return value
+	return p.needles.Text(value)
 }
 
 // Names reports whether a field's name holds the secret, in whatever case: such a field of an answer does not come back.
-func (p *Pass) Names(name string) bool {
-	for _, n := range p.needles {
-		if len(n) >= minNeedle && len(n) <= len(name) && strings.Contains(strings.ToLower(name), strings.ToLower(n)) {
-			return true
-		}
-	}
-	return false
-}
+func (p *Pass) Names(name string) bool { return p.needles.Names(name) }
 
 // Result is how a use ended.
 type Result struct {
