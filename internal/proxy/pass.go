@@ -20,16 +20,18 @@ type Pass struct {
 	Field       inject.Field       // to be written last
 	Started     time.Time
 
-	gate     *Gate
-	asks     asks
-	epoch    uint64 // at which it was judged
-	judged   time.Time
-	event    keybearer.Event
-	intended bool
-	spent    bool // the assertion of its acting user
-	intent   intent
-	filter   filter
-	needles  *scrub.Set
+	gate      *Gate
+	asks      asks
+	epoch     uint64 // at which it was judged
+	judged    time.Time
+	event     keybearer.Event
+	intended  bool
+	spent     bool // the assertion of its acting user
+	intent    intent
+	filter    filter
+	needles   *scrub.Set
+	expires   time.Time  // the credential, unless that changes; zero: never
+	handshake *handshake // of the WebSocket that it may become; nil: it may not
 }
 
 // intent is what the audit log was told.
@@ -66,6 +68,8 @@ func (p *Pass) grant(s *snapshot, o *opened, d policy.Destination, a dial.Addres
 	p.Field, p.needles = o.field, o.needles
 	f := &p.filter
 	f.inject, f.cookies, f.trace, f.strict = fold(o.field.Name), s.Credential.PassCookies, s.Credential.PassTrace, strict
+	f.scrub = s.Credential.ScrubBody
+	p.expires = s.Credential.ExpiresAt
 }
 
 func (p *Pass) prepare(c *Call) {
