@@ -68,15 +68,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *Call, p *Pass) {
 	var result Result
 	var sending body
+	upgraded := false // the use goes on, and is finished when it has ended
 	defer func() {
+		if upgraded {
+			return
+		}
 		result.BytesOut = sending.sent.Load()
 		p.Finish(result)
 	}()
 	resp, err := h.send(w, r, call, p, &sending)
 	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
-		defer resp.release()
-		h.upgrade(w, p, resp, &sending.sent, &result)
-		return
+		if err = h.upgrade(w, r, p, resp); err == nil {
+			upgraded = true
+			return
+		}
 	}
 	if err == nil {
 		defer resp.release()

@@ -17,18 +17,40 @@ import (
 // How long one side of a WebSocket may go on after the other has ended.
 const closing = 5 * time.Second
 
-// upgrade gives the app the destination's 101 and relays what both send, in constant memory, until both have ended, the use is taken away, or the
-// handler is closed. There is no limit to silence: pings are for apps, and a peer that is gone is found by TCP's keep-alive.
-func (h *Handler) upgrade(w http.ResponseWriter, p *Pass, resp *response, sent *atomic.Int64, result *Result) {
-	defer resp.Body.Close()
-	result.Status = resp.StatusCode
+// upgrade takes the app's connection and gives it the destination's 101. Then it relays what both send, in constant memory, until both have ended,
+// the use is taken away, or the handler is closed; and finishes the use. It takes over resp. Outside a tunnel, whose connection it is, it does so in a
+// goroutine: a request that never ends would keep the configuration that serves it. There is no limit to silence: pings are for apps, and a peer that is
+// gone is found by TCP's keep-alive.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, p *Pass, resp *response) *keybearer.Error {
 	there, ok := resp.Body.(io.ReadWriteCloser)
 	here, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil || !ok {
-		result.Err = &keybearer.Error{Code: keybearer.Internal, Op: "hijack", Err: err}
-		panic(http.ErrAbortHandler)
+		resp.Body.Close()
+		resp.release()
+		return &keybearer.Error{Code: keybearer.Internal, Op: "hijack", Err: err}
 	}
-	defer here.Close()
+	release := resp.release
+	resp.ctx, resp.release = p.Hold(context.WithoutCancel(r.Context())) // which ends when the handler returns
+	release()
+	run := func() {
+		result := h.relay(p, resp, here, rw.Reader, there)
+		if result.Err != nil {
+			h.proxy.logFailure(p, result.Err)
+		}
+		p.Finish(result)
+	}
+	if h.tunnel != nil {
+		run()
+	} else {
+		h.tunnels.group.Go(run)
+	}
+	return nil
+}
+
+// relay serves a WebSocket between the app here and the destination there.
+func (h *Handler) relay(p *Pass, resp *response, here net.Conn, read *bufio.Reader, there io.ReadWriteCloser) (result Result) {
+	defer resp.release()
+	result.Status = resp.StatusCode
 	ctx, cut := context.WithCancel(resp.ctx)
 	defer cut()
 	done := make(chan struct{})
@@ -41,22 +63,22 @@ func (h *Handler) upgrade(w http.ResponseWriter, p *Pass, resp *response, sent *
 		here.Close()
 		there.Close()
 	})()
+	defer here.Close()
+	defer there.Close()
 	app := impatient{here}
 	if err := h.switched(app, p, resp); err != nil {
 		result.Err = &keybearer.Error{Code: keybearer.CallerGone, Op: "write answer", Err: err}
 	} else {
-		var received atomic.Int64
-		// What the server has read already, and then the connection itself: the server's own reader ends the request when the app has ended.
-		from := io.MultiReader(io.LimitReader(rw.Reader, int64(rw.Reader.Buffered())), here)
-		result.Err = relay(&side{from, app, here.Close}, &side{p.Frames(there), there, there.Close}, sent, &received)
-		result.BytesIn = received.Load()
+		var sent, received atomic.Int64
+		// What the server has read already, and then the connection itself: the server's own reader would end the request when the app has ended.
+		from := io.MultiReader(io.LimitReader(read, int64(read.Buffered())), here)
+		result.Err = relay(&side{from, app, here.Close}, &side{p.Frames(there), there, there.Close}, &sent, &received)
+		result.BytesOut, result.BytesIn = sent.Load(), received.Load()
 	}
 	if own := ended(ctx); own != nil {
 		result.Err = own
 	}
-	if result.Err != nil {
-		h.proxy.logFailure(p, result.Err)
-	}
+	return result
 }
 
 // switched writes the answer of 101.

@@ -316,10 +316,10 @@ func (f *safe) unseal(ctx context.Context, at time.Time) (*opened, error) {
 
 // needles are what an answer could echo: the secret, and what carries it on the way.
 func needles(b *keybearer.Bundle, f inject.Field) *scrub.Set {
-	carriers := []keybearer.Secret{f.Value}
+	var carriers []keybearer.Secret
 	if b.Terms.Kind == keybearer.Basic {
 		pair := keybearer.NewSecret(strings.TrimPrefix(f.Value.Reveal(), "Basic "))
 		carriers = append(carriers, pair, keybearer.NewSecret(b.Username+":"+b.Secret.Reveal()))
 	}
-	return scrub.New(b.Secret, carriers...)
+	return scrub.New(b.Secret, append(carriers, f.Value)...)
 }

@@ -32,7 +32,7 @@ type Set struct {
 }
 
 // New returns the forms of a secret and of carriers: texts in which it is sent but does not stand as it is, such as the base64 of HTTP's basic
-// authentication, or in which it is too short to be looked for by itself. Empty ones are passed over.
+// authentication, or in which it is too short to be looked for by itself. Empty ones are passed over, and those that hold one before them.
 func New(secret keybearer.Secret, carriers ...keybearer.Secret) *Set {
 	f := formsOf(secret, carriers)
 	return &Set{
@@ -109,16 +109,14 @@ func formsOf(secret keybearer.Secret, carriers []keybearer.Secret) *forms {
 			all[form] = true
 		}
 	}
+	found := []string{plain}
 	for _, c := range carriers {
 		text := c.Reveal()
-		all[text] = true
-		if len(plain) < Least || !strings.Contains(text, plain) {
-			escaped = append(escaped, text)
-		} else {
-			delete(all, text) // the secret is found in it
+		if !slices.ContainsFunc(found, func(f string) bool { return len(f) >= Least && strings.Contains(text, f) }) {
+			found, escaped = append(found, text), append(escaped, text)
+			all[text] = true
 		}
 	}
-	all[plain] = true
 	for _, text := range escaped {
 		for _, form := range slices.Concat(percents(text), jsons(text), htmls(text)) {
 			all[form] = true
