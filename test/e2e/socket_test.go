@@ -70,7 +70,8 @@ func TestWebSockets(t *testing.T) {
 		Status, Wrong, Code int
 		Extensions, Body    string
 		Seen                map[string]string
-	}) {
+	},
+	) {
 		t.Helper()
 		job, _ := json.Marshal(map[string]string{"mode": mode, "proxy": "http://" + w.Proxy.String(), "host": host, "token": w.tokens["billing"], "credential": credential})
 		r := harness.Run(t, harness.Command{Path: "node", Args: []string{script}, Dir: filepath.Dir(script)}, string(job))
