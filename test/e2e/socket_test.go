@@ -146,19 +146,20 @@ func TestWebSocketsAreCut(t *testing.T) {
 	w.credential("docs/crm", "bearer", append(private("*.example.com"), "--websocket")...)
 	w.grant("docs/crm", "billing", "use")
 	w.socketServer("nginx.example.com", "haproxy.example.com")
+	const soon = 15 * time.Second
 	for _, c := range []struct {
 		name      string
 		cut, mend func()
 		code      keybearer.Code
-		within    time.Duration
+		within    time.Duration // 2 s, but where the machine is busy with others
 	}{
 		{
 			"disabled", func() { w.must("", "credential", "disable", "docs/crm") },
-			func() { w.must("", "credential", "enable", "docs/crm") }, keybearer.CredentialDisabled, 2 * time.Second,
+			func() { w.must("", "credential", "enable", "docs/crm") }, keybearer.CredentialDisabled, soon,
 		},
 		{
 			"revoked", func() { w.must("", "grant", "remove", "docs/crm", "app:billing") },
-			func() { w.grant("docs/crm", "billing", "use") }, keybearer.CredentialForbidden, 2 * time.Second,
+			func() { w.grant("docs/crm", "billing", "use") }, keybearer.CredentialForbidden, soon,
 		},
 		{
 			"reloaded", func() { w.Configure(t, w.options("secret_ttl 7m"), ""); w.Reload() }, // it lingers as tunnels do
@@ -166,7 +167,7 @@ func TestWebSocketsAreCut(t *testing.T) {
 		},
 		{
 			"no websockets", func() { w.must("", "credential", "edit", "docs/crm", "--websocket=false") },
-			func() {}, keybearer.DestinationNotAllowed, 2 * time.Second,
+			func() {}, keybearer.DestinationNotAllowed, soon,
 		},
 	} {
 		_, r := w.openSocket(t, "nginx.example.com")
@@ -178,6 +179,8 @@ func TestWebSocketsAreCut(t *testing.T) {
 		}
 		if took := time.Since(began); took > c.within {
 			t.Errorf("%s: it went on for %v", c.name, took)
+		} else {
+			t.Logf("%s: it went on for %v", c.name, took)
 		}
 		harness.Await(t, "the outcome", 10*time.Second, func() error {
 			for _, e := range w.events(t)[before:] {
