@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -215,5 +216,31 @@ func TestMessagesComeBackWithoutTheSecret(t *testing.T) {
 	}
 	if opcode, reason, err := s.receive(); opcode != 8 || reason != "\x03\xe8"+strings.Repeat("*", len(secret)) {
 		t.Errorf("%d %q, %v", opcode, reason, err)
+	}
+}
+
+// An app may send before it has the answer; a destination may be spoken to in clear where its rule says so.
+func TestWhatAnAppSendsEarlyArrivesAlsoInClear(t *testing.T) {
+	l := newLab(t)
+	server := httptest.NewServer(websocket.Server{Handler: echo})
+	t.Cleanup(server.Close)
+	terms := keybearer.Terms{Kind: keybearer.Bearer, Rules: l.rules(server.URL), WebSocket: true}
+	l.credential("crm", terms, "s3cret-token")
+	s := dialSocket(t, l.serve(Route{}), "GET "+server.URL+"/ HTTP/1.1\r\nHost: x\r\nKeybearer-Credential: docs/crm\r\nProxy-Authorization: Bearer "+l.token+"\r\n"+
+		wsFields+"\r\n"+string(masked(1, "early")))
+	if s.resp.StatusCode != 101 {
+		t.Fatalf("got %s", s.resp.Status)
+	}
+	if _, text, err := s.receive(); text != "early" {
+		t.Fatalf("%q came back, %v", text, err)
+	}
+	s.echo(t, "late")
+	_ = s.Conn.(*net.TCPConn).CloseWrite()
+	if _, _, err := s.receive(); err == nil {
+		t.Fatal("more came")
+	}
+	events := l.events(1)
+	if e := events[len(events)-1]; e.Code != "" || e.Scheme != "http" || e.DestinationStatus != 101 {
+		t.Errorf("outcome %+v", e)
 	}
 }

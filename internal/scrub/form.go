@@ -105,13 +105,14 @@ var units16 = []struct {
 	chars string
 	ascii bool // and all that is not ASCII
 }{
-	{"", false},         // JavaScript, Rust, Java's Jackson
-	{"", true},          // Python, PHP
-	{"<>&", false},      // Go, Ruby on Rails
-	{"<>&='", false},    // Java's Gson
-	{"<>&'\"", true},    // PHP's JSON_HEX_…
-	{"<>&'\"+`", true},  // .NET
-	{"<>&'\"+`", false}, // .NET, told of the languages
+	{"", false},                     // JavaScript, Rust, Java's Jackson
+	{"", true},                      // Python, PHP
+	{"\u2028\u2029", false},         // Go without HTML
+	{"<>&\u2028\u2029", false},      // Go, Ruby on Rails
+	{"<>&='\u2028\u2029", false},    // Java's Gson
+	{"<>&'\"", true},                // PHP's JSON_HEX_…
+	{"<>&'\"+`", true},              // .NET
+	{"<>&'\"+`\u2028\u2029", false}, // .NET, told of the languages
 }
 
 // jsons are RFC 8259 section 7. Secrets hold no control characters, which would be escaped in more ways.
@@ -121,9 +122,7 @@ func jsons(text string) []string {
 	}
 	var all []string
 	for _, u := range units16 {
-		which := func(r rune) bool {
-			return strings.ContainsRune(u.chars, r) || u.ascii && r > 0x7e || r == 0x2028 || r == 0x2029
-		}
+		which := func(r rune) bool { return strings.ContainsRune(u.chars, r) || u.ascii && r > 0x7e }
 		for _, digits := range []string{upper, lower} {
 			form := units(text, which, digits)
 			all = append(all, form, strings.ReplaceAll(form, "/", `\/`))
@@ -137,7 +136,7 @@ func units(text string, which func(rune) bool, digits string) string {
 	b := make([]byte, 0, 2*len(text))
 	for _, r := range text {
 		switch {
-		case r != utf8.RuneError && which(r):
+		case which(r):
 			for _, u := range utf16.AppendRune(nil, r) {
 				b = append(b, '\\', 'u', digits[u>>12], digits[u>>8&15], digits[u>>4&15], digits[u&15])
 			}

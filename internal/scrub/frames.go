@@ -85,10 +85,10 @@ func (f *Frames) fill() {
 			break
 		}
 	}
-	f.settle()
-	if f.err != nil && f.message {
+	if f.err != nil {
 		f.end()
 	}
+	f.settle()
 }
 
 // header looks at the head so far, and begins the payload when it is whole. It reports false when it is not one of a server.
@@ -183,7 +183,6 @@ func (f *Frames) end() {
 		f.cover(n)
 	}
 	f.node, f.message = 0, false
-	f.settle()
 }
 
 // settle lets go of all but what is held of the message and what came behind it.

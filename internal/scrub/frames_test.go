@@ -131,10 +131,42 @@ func TestFramesThatCannotBeReadEndTheStream(t *testing.T) {
 		"length beyond all":          {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0},
 		"fragments without an end":   many,
 	} {
-		got, err := io.ReadAll(s.Frames(bytes.NewReader(append(sent, "s3cret-token"...))))
+		got, err := io.ReadAll(s.Frames(bytes.NewReader(frame{1, true, "s3cret-token"}.append(sent))))
 		if !errors.Is(err, ErrFrames) || bytes.Contains(got, []byte("s3cret-token")) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
+	}
+}
+
+func TestTheLongestControlFramePasses(t *testing.T) {
+	sent := frame{9, true, strings.Repeat("x", maxControl)}.append(nil)
+	if got, err := io.ReadAll(of("s3cret-token").Frames(bytes.NewReader(sent))); !bytes.Equal(got, sent) || err != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestAMessageThatIsCutWithinTheSecretKeepsAFewBytesAtMost(t *testing.T) {
+	const secret = "s3cret-token-of-the-crm"
+	for n := range secret {
+		sent := append([]byte{0x81, 100}, secret[:n]...)
+		want := string(sent)
+		if n >= Least {
+			want = string(sent[:2]) + strings.Repeat("*", n)
+		}
+		if got := must(io.ReadAll(of(secret).Frames(bytes.NewReader(sent)))); string(got) != want {
+			t.Errorf("%q: %q", sent, got)
+		}
+	}
+}
+
+func TestManyFramesTakeNoMemory(t *testing.T) {
+	var sent []byte
+	for range 10_000 {
+		sent = frame{1, true, "s3cret-"}.append(sent)
+	}
+	f := of("s3cret-token").Frames(bytes.NewReader(sent))
+	if n, err := io.Copy(io.Discard, struct{ io.Reader }{f}); n != int64(len(sent)) || err != nil || cap(f.out) > 4*chunk || len(f.gaps) > 1 {
+		t.Errorf("%d bytes, %v; %d kept, %d gaps", n, err, cap(f.out), len(f.gaps))
 	}
 }
 

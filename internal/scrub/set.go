@@ -68,8 +68,8 @@ func (s *Set) Text(value string) string {
 	slices.SortFunc(found, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	var b strings.Builder
 	end := 0
-	for i, x := range found {
-		if i == 0 || x.from >= end {
+	for _, x := range found {
+		if x.from >= end {
 			b.WriteString(value[end:x.from])
 			b.WriteString(removed)
 		}
@@ -100,30 +100,25 @@ type forms struct {
 
 func formsOf(secret keybearer.Secret, carriers []keybearer.Secret) *forms {
 	plain := secret.Reveal()
-	all := map[string]bool{plain: true}
-	escaped := []string{plain}
+	all, escaped := []string{plain}, []string{plain}
 	if len(plain) >= Least {
 		encoded := base64s(plain)
 		escaped = append(escaped, encoded...)
-		for _, form := range slices.Concat(encoded, aligned(plain), hexadecimal(plain), escapedWhole(plain)) {
-			all[form] = true
-		}
+		all = slices.Concat(all, encoded, aligned(plain), hexadecimal(plain), escapedWhole(plain))
 	}
 	found := []string{plain}
 	for _, c := range carriers {
 		text := c.Reveal()
 		if !slices.ContainsFunc(found, func(f string) bool { return len(f) >= Least && strings.Contains(text, f) }) {
-			found, escaped = append(found, text), append(escaped, text)
-			all[text] = true
+			found, escaped, all = append(found, text), append(escaped, text), append(all, text)
 		}
 	}
 	for _, text := range escaped {
-		for _, form := range slices.Concat(percents(text), jsons(text), htmls(text)) {
-			all[form] = true
-		}
+		all = slices.Concat(all, percents(text), jsons(text), htmls(text))
 	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	f := &forms{}
-	for form := range all {
+	for _, form := range slices.Compact(all) {
 		switch {
 		case len(form) >= Least:
 			f.inside = append(f.inside, form)
@@ -131,6 +126,5 @@ func formsOf(secret keybearer.Secret, carriers []keybearer.Secret) *forms {
 			f.whole = append(f.whole, form)
 		}
 	}
-	slices.SortFunc(f.inside, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	return f
 }

@@ -158,9 +158,27 @@ func TestAShortSecretGoesOnlyAsAWholeValue(t *testing.T) {
 	}
 }
 
+func TestTheShortestSecretThatIsLookedFor(t *testing.T) {
+	long, short := New(keybearer.NewSecret("abcdefgh"), keybearer.NewSecret("Bearer abcdefgh")), New(keybearer.NewSecret("abcdefg"))
+	for _, c := range []struct {
+		set         *Set
+		value, want string
+	}{
+		{long, "Bearer abcdefgh", "Bearer [removed]"}, // what carries the secret stays
+		{long, "xabcdefghx", "x[removed]x"},
+		{long, "x6162636465666768x", "x[removed]x"},
+		{short, "xabcdefgx", "xabcdefgx"},
+		{short, "61626364656667", "61626364656667"},
+	} {
+		if got := c.set.Text(c.value); got != c.want {
+			t.Errorf("%q: %q, want %q", c.value, got, c.want)
+		}
+	}
+}
+
 func TestANameThatHoldsTheSecretIsFoundInAnyCase(t *testing.T) {
 	s := New(keybearer.NewSecret("s3cret-Token"))
-	for name, want := range map[string]bool{"X-S3cret-Token-Y": true, "S3CRET-TOKEN": true, "X-S3cret": false} {
+	for name, want := range map[string]bool{"X-S3cret-Token-Y": true, "S3CRET-TOKEN": true, "X-S3cret": false, "X-Something-Quite-Different-" + strings.Repeat("x", 500): false} {
 		if s.Names(name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
@@ -168,7 +186,7 @@ func TestANameThatHoldsTheSecretIsFoundInAnyCase(t *testing.T) {
 }
 
 // hard has every character that some encoder treats in a way of its own.
-const hard = `Zü/+ "q'<&>=~!*()$,;:@#?%\` + "`€😀_-.z"
+const hard = `0Zü/+ "q'<&>=~!*()$,;:@#?%\` + "`€😀\u2028_-.Aa9z"
 
 // What the encoders of several languages make of the hardest secret, by themselves, is found: in the middle of other text, and split anywhere.
 func TestTheSecretIsFoundInEveryRendering(t *testing.T) {
@@ -189,6 +207,7 @@ func TestTheSecretIsFoundInEveryRendering(t *testing.T) {
 		"basic in a query":       url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(pair))),
 		"basic in PHP's JSON":    strings.ReplaceAll(base64.StdEncoding.EncodeToString([]byte(pair)), "/", `\/`),
 		"base64":                 base64.StdEncoding.EncodeToString([]byte(hard)),
+		"base64 in a query":      url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(hard))),
 		"base64url":              base64.RawURLEncoding.EncodeToString([]byte(hard)),
 		"hex":                    hex.EncodeToString([]byte(hard)),
 		"HEX":                    strings.ToUpper(hex.EncodeToString([]byte(hard))),
@@ -274,6 +293,7 @@ func TestHexadecimalDigitsOfEitherCaseAreFound(t *testing.T) {
 	s := New(keybearer.NewSecret("a/b/c+d?é\"<"))
 	for _, text := range []string{
 		"a%2fb%2fc%2bd%3f%c3%a9%22%3c", "a%2Fb%2Fc%2Bd%3F%C3%A9%22%3C", "%61%2f%62%2f%63%2b%64%3f%c3%a9%22%3c",
+		`\u0061\u002f\u0062\u002f\u0063\u002b\u0064\u003f\u00e9\u0022\u003c`, `\u0061\u002F\u0062\u002F\u0063\u002B\u0064\u003F\u00E9\u0022\u003C`,
 		`a/b/c+d?é\"\u003c`, `a/b/c+d?é\"\u003C`, `a/b/c\u002Bd?\u00E9\u0022\u003C`, `a/b/c+d?\u00e9\"<`, `a\/b\/c+d?\u00E9\"<`,
 	} {
 		if out := string(must(io.ReadAll(s.Reader(strings.NewReader(text))))); strings.Trim(out, "*") != "" {
