@@ -10,7 +10,7 @@ var threats = []threat{
 	{
 		"Destination", "addresses that are not for everybody: private, loopback, link-local, metadata",
 		"every address that a name resolves to is judged, and the one that is dialled once more; IPv4 inside IPv6 is judged too",
-		"internal/dial: TestClassify TestListedAddresses TestClassifyAgreesWithASecondTable TestResolveJudgesAllAnswers TestConnectJudgesAgain; test/e2e: TestRefusals",
+		"internal/dial/iana: TestTheTableIsThatOfTheRegistries; internal/dial: TestClassify TestListedAddresses TestClassifyAgreesWithASecondTable TestResolveJudgesAllAnswers TestConnectJudgesAgain; test/e2e: TestRefusals",
 	},
 	{
 		"Destination", "a name server that changes its answer",
@@ -53,17 +53,17 @@ var threats = []threat{
 	},
 	{
 		"Message", "tunnels: Upgrade, h2c, CONNECT, TRACE",
-		"Upgrade is dropped, TRACE refused, and inside CONNECT each request is judged on its own",
-		"test/abuse: TestEveryAttackAtEveryServer; test/e2e: TestTunnel; internal/proxy: TestPlainHTTPInsideATunnel TestATLSHelloInATunnelIsRefusedInClear TestAnUnasked101IsRefused",
+		"Upgrade is dropped but for a WebSocket that the credential allows, TRACE refused, and inside CONNECT each request is judged on its own",
+		"test/abuse: TestEveryAttackAtEveryServer; test/e2e: TestTunnel; internal/proxy: TestPlainHTTPInsideATunnel TestATLSHelloInATunnelIsRefusedInClear TestAnUnasked101IsRefused TestARequestBecomesAWebSocketOnlyWhereRowAndSealAllow TestOnlyTheExactWishIsAWebSocket TestAnAnswerOf101MustBeTheRightOne TestAWebSocketEndsWithItsLeave",
 	},
 	{
 		"Message", "a destination that repeats the secret, speaks for us, or sends what is no answer",
-		"fields and trailers are scrubbed, what speaks for us is removed, the rest is refused or cut, and the log quotes nobody",
-		"test/abuse: TestEveryMisanswer; internal/proxy: TestTheDestinationCannotSpeakForUsNorEchoTheSecret TestTheSecretDoesNotComeBackAsTheNameOfAField FuzzForeignProxyStatus TestTheLogNeverQuotesADestination; test/e2e: TestTrailers TestTheLogQuotesNoDestination",
+		"fields and trailers are scrubbed, bodies and WebSocket messages where the credential says so; what speaks for us is removed, the rest is refused or cut, and the log quotes nobody",
+		"test/abuse: TestEveryMisanswer; internal/proxy: TestTheDestinationCannotSpeakForUsNorEchoTheSecret TestTheSecretDoesNotComeBackAsTheNameOfAField TestBodiesComeBackWithoutTheSecretAndAsLongAsTheyWere TestMessagesComeBackWithoutTheSecret FuzzForeignProxyStatus TestTheLogNeverQuotesADestination; internal/scrub: TestATextSplitAnywhereIsScrubbedLikeTheWhole TestTheSecretIsFoundInEveryRendering FuzzAReaderIsTheOracle; test/e2e: TestTrailers TestTheLogQuotesNoDestination",
 	},
 	{
 		"Message", "control bytes and blanks in a secret", "refused when it is written",
-		"internal/custody: TestSecretsThatAreRefused; cmd/keybearer: TestSecretText; test/museum: TestMuseum",
+		"internal/custody: TestSecretsThatAreRefused TestNaughtySecretsGoOutAsTheyAreOrNotAtAll; cmd/keybearer: TestSecretText; test/museum: TestMuseum",
 	},
 	{
 		"Message", "the caller's token, cookies and trace context at the destination",
@@ -78,12 +78,17 @@ var threats = []threat{
 	{
 		"Rest, memory, telemetry", "ciphertext moved to another row, scope or version",
 		"what is sealed is bound to where it belongs, and carries its own rules",
-		".: TestTheSealContextDependsOnEveryField; internal/localkeys: TestSwaps TestOnlyCanonicalTextOpens; internal/custody: TestSecretStaysWhereItWasGivenFor; internal/proxy: TestASafeFitsOneCiphertextUnderOneKey",
+		".: TestTheSealContextDependsOnEveryField; internal/localkeys: TestOnlyCanonicalTextOpens; internal/custody: TestSecretStaysWhereItWasGivenFor; internal/proxy: TestASafeFitsOneCiphertextUnderOneKey",
 	},
 	{
 		"Rest, memory, telemetry", "old secrets in files of the database",
 		"only ciphertext is ever written, and deleted pages are overwritten",
 		"internal/sqlstore: TestNoOldCiphertextInFiles TestPragmas",
+	},
+	{
+		"Rest, memory, telemetry", "a restored backup that revives what was revoked",
+		"a number outside the store says how far its history went; older histories are refused until they are accepted",
+		"internal/anchor: TestARestoredBackupIsRefusedUntilItIsAccepted TestAnEmptiedStoreIsRefused TestNothingIsCommittedThatCannotBeAnchored; internal/custody: TestEveryChangeIsAnchored",
 	},
 	{
 		"Identity and policy", "a credential of another scope, or without a grant",
@@ -101,8 +106,13 @@ var threats = []threat{
 	},
 	{
 		"Identity and policy", "a caller that pretends to be another",
-		"proofs only: no forwarded field, no source address; two proofs of two callers are refused",
-		"internal/identity: TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive; internal/proxy: TestRefusalsOnBothEngines",
+		"proofs only, no forwarded field and no source address; certificates and JWTs are judged for each request; two proofs of two callers are refused",
+		"internal/identity: TestAClientCertificateProvesItsCallerOrIsRefused TestAResumedSessionIsJudgedAnew TestAWrongJWTProvesNobody TestAJWTForOthersDoesNotHold TestTwoJWTsOfTwoCallersAreRefused TestRootAndTheServerItselfAreNobodysCaller FuzzJWT TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive; internal/proxy: TestRefusalsOnBothEngines",
+	},
+	{
+		"Identity and policy", "an acting user that nobody asserted, or asserted before",
+		"a signed assertion for this caller, with our audience and a short life, that counts once",
+		"internal/identity: TestAnAssertionThatDoesNotHold TestAnAssertionThatCannotBeJudged TestNoAssertionIsOlderThanItMayLive TestTheIDOfAnAssertion; test/e2e: TestActingUsers TestActingUsersInATunnel",
 	},
 	{
 		"Identity and policy", "a rule widened to collect a secret", "widening needs the secret again",
