@@ -2,7 +2,6 @@ package museum
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -259,7 +258,7 @@ func (h *hall) h2(say func(f *http2.Framer, head func(stream uint32, end bool) e
 	})
 	h.arrives(ask{})
 	if grown := h.RSS(h) - before; grown > 200<<20 {
-		h.Error(fmt.Sprintf("it cost %d MiB", grown>>20))
+		h.Errorf("it cost %d MiB", grown>>20)
 	}
 	return said
 }
