@@ -27,6 +27,7 @@ type Gate struct {
 	logger     *slog.Logger
 	sampled    *rate.Limiter // audit lines for senders that proved nothing
 	live       live
+	limits     limits
 	current    func() time.Time // of a store that others change too; nil: it tells of each change
 	stop       func()
 
@@ -39,7 +40,7 @@ type Gate struct {
 func newGate(c *Config) *Gate {
 	g := &Gate{
 		identities: c.Identities, users: c.Users, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
-		sampled: rate.NewLimiter(20, 100),
+		sampled: rate.NewLimiter(20, 100), limits: newLimits(c.Limits, c.DestinationConcurrency),
 		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
 			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
@@ -69,13 +70,20 @@ func newGate(c *Config) *Gate {
 const maxRetries = 16
 
 // Admit decides one request, in the order: caller, canonical destination, credential, grant, state, rule, resolved addresses,
-// audit intent, secret. When it returns a Pass the intent is in the audit log and the engine must call Finish
+// limits, audit intent, secret. When it returns a Pass the intent is in the audit log and the engine must call Finish
 // exactly once. When it returns an error the refusal has been recorded, no secret was opened for it and nothing was
 // dialled; render it with [Refuse].
 func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
 	p := g.newPass(c)
+	admitted := false
+	defer func() {
+		if !admitted {
+			p.place.leave()
+		}
+	}()
 	err := g.admit(ctx, c, p)
 	if err == nil {
+		admitted = true
 		return p, nil
 	}
 	if p.intended {
@@ -171,6 +179,9 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	d = p.asks.decide(g.now(), caller, &snap, addresses.Reach)
 	p.record(&snap, &d)
 	if err := p.asks.refusal(&d); err != nil {
+		return err
+	}
+	if err := g.limits.enter(&p.place, caller, snap.Scope.ID, &d.Destination, g.now()); err != nil {
 		return err
 	}
 	if err := g.spend(ctx, p); err != nil {

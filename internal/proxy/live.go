@@ -98,7 +98,7 @@ func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
 		if err == nil {
 			continue
 		}
-		if err.Code == keybearer.StoreUnavailable {
+		if err.Code == keybearer.StoreUnavailable || err.Code == keybearer.RateLimited { // nobody could be asked
 			now := time.Now()
 			since, before := unsure[u]
 			if !before {

@@ -27,6 +27,7 @@ type Pass struct {
 	event    keybearer.Event
 	intended bool
 	spent    bool // the assertion of its acting user
+	place    place
 	intent   intent
 	filter   filter
 	needles  []string
@@ -113,6 +114,7 @@ type Result struct {
 func (p *Pass) Finish(r Result) { p.finish(keybearer.Allow, r) }
 
 func (p *Pass) finish(decision string, r Result) {
+	p.place.leave()
 	e := &p.event
 	e.Time = p.gate.now()
 	e.Phase, e.Kind, e.Decision = keybearer.Outcome, keybearer.UseEvent, decision
