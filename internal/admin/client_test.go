@@ -164,6 +164,14 @@ func (l *lab) identities(must func(error)) {
 	if err != nil || len(c.Scopes) != 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}
+	for _, limits := range []keybearer.Limits{{Rate: 0.5, Burst: 3, Concurrency: keybearer.Unlimited}, {}} {
+		if c, err = l.EditCaller(ctx, "billing", admin.CallerPatch{Limits: &limits}); err != nil || c.Limits != limits {
+			t.Errorf("limits %+v: %+v, %v", limits, c, err)
+		}
+	}
+	if _, err = l.EditCaller(ctx, "billing", admin.CallerPatch{Limits: &keybearer.Limits{Rate: -3}}); keybearer.CodeOf(err) != keybearer.Invalid {
+		t.Error("a negative rate:", err)
+	}
 	c, err = l.EditCaller(ctx, "billing", admin.CallerPatch{Scopes: &[]string{"ops"}, Description: new("shop")})
 	if err != nil || c.Scopes[0] != "ops" || c.Description != "shop" {
 		t.Fatalf("%+v, %v", c, err)

@@ -179,7 +179,7 @@ var matrix = []struct {
 		return err
 	}},
 	{custody.CallerEdit, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
-		_, err := c.EditCaller(ctx, ask, f.caller, new("words"), nil)
+		_, err := c.EditCaller(ctx, ask, f.caller, custody.CallerPatch{Description: new("words")})
 		return err
 	}},
 	{custody.CallerEdit, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
