@@ -159,6 +159,9 @@ type Ledger interface {
 	Usage(ctx context.Context, credentialIDs ...string) (map[string]Usage, error)
 	// UsageHours returns hourly buckets of a credential ("" for all together) since a time, oldest first; hours without use are left out.
 	UsageHours(ctx context.Context, credentialID string, since time.Time) ([]UsageHour, error)
+	// Trial returns what a trial would have refused, by destination and code, those that came most often first. Of very many destinations some
+	// may be counted together under "".
+	Trial(ctx context.Context, id string) ([]TrialUse, error)
 }
 
 // Checkpoint is a position in an audit log.
@@ -177,6 +180,16 @@ type UseRecord struct {
 	Code         Code   // empty for a use that reached the destination
 	Refused      bool
 	At           time.Time
+	WouldRefuse  Code   // what the trial of the credential would have refused it with; empty: it would not, or there was none
+	Trial        string // id, when WouldRefuse is there
+}
+
+// TrialUse counts the uses of one destination that a trial would have refused with one code.
+type TrialUse struct {
+	Host   string // host:port
+	Code   Code
+	Count  uint64
+	LastAt time.Time
 }
 
 // Usage is the summary for one credential.

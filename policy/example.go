@@ -115,7 +115,9 @@ func likeMethods(methods []string) []string {
 
 // nearMisses are requests just outside of what the rule says, by kind. Some may be inside all the same.
 func nearMisses(r *keybearer.Rule, method, host, path string) [][]Example {
-	at := func(host string, port uint16, path, method string) Example { return exampleOf(r, host, port, path, method) }
+	at := func(host string, port uint16, path, method string) Example {
+		return exampleOf(r, host, port, path, method)
+	}
 	var hosts, paths, methods, ports, schemes []Example
 	for _, h := range unlikeHosts(r.Host) {
 		hosts = append(hosts, at(h, r.Port, path, method))

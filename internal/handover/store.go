@@ -228,6 +228,11 @@ func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]
 	return s.active.Load().Usage(ctx, credentialIDs...)
 }
 
+// Trial implements [keybearer.Ledger].
+func (s *Store) Trial(ctx context.Context, id string) ([]keybearer.TrialUse, error) {
+	return s.active.Load().Trial(ctx, id)
+}
+
 // UsageHours implements [keybearer.Ledger].
 func (s *Store) UsageHours(ctx context.Context, credentialID string, since time.Time) ([]keybearer.UsageHour, error) {
 	return s.active.Load().UsageHours(ctx, credentialID, since)

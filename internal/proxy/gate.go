@@ -41,7 +41,7 @@ func newGate(c *Config) *Gate {
 	g := &Gate{
 		identities: c.Identities, users: c.Users, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
 		sampled: rate.NewLimiter(20, 100), limits: newLimits(c.Limits, c.DestinationConcurrency),
-		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
+		live: live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
 			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
 			scopes: fence.New[string, *keybearer.Scope](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
@@ -181,6 +181,7 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	if err := p.asks.refusal(&d); err != nil {
 		return err
 	}
+	p.try(&snap, &d, addresses.Reach)
 	if err := g.limits.enter(&p.place, caller, snap.Scope.ID, &d.Destination, g.now()); err != nil {
 		return err
 	}

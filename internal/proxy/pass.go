@@ -52,12 +52,19 @@ func (p *Pass) record(s *snapshot, d *policy.Decision) {
 		e.Scope, e.Credential = s.Scope.Name, s.Credential.Name
 		e.CredentialID, e.SecretVersion = s.Credential.ID, s.Credential.Current.Number
 	}
-	e.Rule = ""
+	e.Rule, e.WouldRefuse, e.Trial = "", "", ""
 	if d.Rule != nil {
 		e.Rule = s.ruleText(d.Rule)
 	}
 	if d.Destination.Host != "" {
 		e.Scheme, e.Host, e.Port = d.Destination.Scheme, d.Destination.Host, d.Destination.Port
+	}
+}
+
+// try notes what the rules on trial would say to what is allowed. Nothing else depends on it.
+func (p *Pass) try(s *snapshot, d *policy.Decision, reach policy.Reach) {
+	if code := policy.WouldRefuse(s.Credential.Trial, &d.Admission, &p.asks.target, p.asks.method, reach); code != "" {
+		p.event.WouldRefuse, p.event.Trial = code, s.Credential.Trial.ID
 	}
 }
 
