@@ -15,7 +15,7 @@ func (c *cli) domainTry() *cobra.Command {
 	var d domainFlags
 	cmd := &cobra.Command{
 		Use:   "try <scope>/<name> <rule>...",
-		Short: "Try narrower rules: they report what they would refuse, and refuse nothing",
+		Short: "Try narrower rules, which report and refuse nothing",
 		Long: `Put narrower rules on trial. Nothing is refused by them: the rules there are stay in force, and whatever the ones on trial would refuse is
 marked in the audit log and counted. keybearer domain trial shows it, domain enforce puts them into force, domain discard ends the trial.
 
