@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,68 +22,61 @@ func (e Example) String() string { return e.Method + " " + e.URL }
 const shownExamples = 3
 
 // Examples returns three requests that the rule admits by itself, and three near misses, each as different from the others as the rule allows. Every one
-// of them has been judged by [Admit], whether the app goes by proxy mode or names its destination, and addresses aside. There are fewer matches only
+// of them has been judged by [Admit], as the app would write it in proxy mode; addresses aside. There are fewer matches only
 // for a wildcard in front of a name so long that nothing fits before it.
 //
 // An https rule has no miss with "http://": in proxy mode that is how an app asks for https.
 func Examples(r keybearer.Rule) (matches, misses []Example) {
 	hosts, paths, methods := likeHosts(r.Host), likePaths(r.Path), likeMethods(r.Methods)
-	hosts = slices.DeleteFunc(hosts, func(h string) bool {
-		e := exampleOf(&r, h, r.Port, paths[0], methods[0])
-		return !e.admits(&r)
-	})
-	if len(hosts) == 0 {
-		return nil, nil
-	}
-	for shift := range len(paths) {
-		for i := range len(hosts) * len(paths) * len(methods) {
-			e := exampleOf(&r, hosts[i%len(hosts)], r.Port, paths[(i+shift)%len(paths)], methods[i%len(methods)])
-			if e.admits(&r) {
-				matches = addExample(matches, e)
+	host := ""
+	for round := range len(paths) {
+		for i, h := range hosts {
+			e := exampleOf(&r, h, r.Port, paths[(round+i)%len(paths)], methods[(round+i)%len(methods)])
+			if len(matches) == shownExamples || !e.judge(&r) || e.Why != "" {
+				continue
 			}
+			matches = append(matches, e)
+			host = cmp.Or(host, h)
 		}
 	}
-	near := nearMisses(&r, methods[0], hosts[0], paths[0])
-	for round := range 4 { // the most telling of each kind first
-		for _, kind := range near {
-			if round < len(kind) {
-				if e := kind[round]; e.misses(&r) {
-					misses = addExample(misses, e)
-				}
+	if host == "" {
+		return nil, nil
+	}
+	kinds := nearMisses(&r, methods[0], host, paths[0])
+	for i, kind := range kinds {
+		kinds[i] = slices.DeleteFunc(kind, func(e Example) bool { return !e.judge(&r) || e.Why == "" })
+	}
+	for round := range shownExamples { // the most telling of each kind first
+		for _, kind := range kinds {
+			if round < len(kind) && len(misses) < shownExamples {
+				e := kind[round]
+				e.judge(&r)
+				misses = append(misses, e)
 			}
 		}
 	}
 	return matches, misses
 }
 
-func addExample(list []Example, e Example) []Example {
-	if len(list) == shownExamples || slices.ContainsFunc(list, func(x Example) bool { return x.String() == e.String() }) {
-		return list
-	}
-	return append(list, e)
-}
-
 func exampleOf(r *keybearer.Rule, host string, port uint16, path, method string) Example {
 	return Example{Method: method, URL: r.Scheme + "://" + keybearer.JoinHost(r.Scheme, host, port) + path}
 }
 
-// judge asks Admit in both readings of the URL.
-func (e *Example) judge(r *keybearer.Rule) (admitted, refused bool) {
+// judge asks Admit and notes why the rule does not admit the request, if so. It reports false for what is no request at all.
+func (e *Example) judge(r *keybearer.Rule) bool {
 	t, err := ParseAbsolute(e.URL)
 	if err != nil {
-		return false, false
+		return false
 	}
-	alone := &keybearer.Terms{Rules: []keybearer.Rule{*r}}
-	named := t
-	named.Literal = true
-	a, b := Admit(alone, &t, e.Method, Unresolved), Admit(alone, &named, e.Method, Unresolved)
-	m := compare(r, &b.Destination, t.Path, e.Method, Unresolved)
-	e.Why = m.why(r, &b.Destination)
-	return a.Allowed() && b.Allowed(), !a.Allowed() && !b.Allowed()
+	a := Admit(&keybearer.Terms{Rules: []keybearer.Rule{*r}}, &t, e.Method, Unresolved)
+	if !a.Allowed() {
+		t.Literal = true // so that it says what differs from the URL as it is written
+		d := t.fallback()
+		m := compare(r, &d, t.Path, e.Method, Unresolved)
+		e.Why = m.why(r, &d)
+	}
+	return true
 }
-
-func (e *Example) admits(r *keybearer.Rule) bool { admitted, _ := e.judge(r); return admitted }
-func (e *Example) misses(r *keybearer.Rule) bool { _, refused := e.judge(r); return refused }
 
 // likeHosts are hosts that the pattern may match.
 func likeHosts(pattern string) []string {
@@ -97,7 +91,7 @@ func likeHosts(pattern string) []string {
 }
 
 func likePaths(prefix string) []string {
-	if below, ok := strings.CutSuffix(prefix, "/"); ok && prefix != "" {
+	if below, ok := strings.CutSuffix(prefix, "/"); ok {
 		return []string{below + "/42", below + "/42/notes", below + "/?page=2"}
 	}
 	if prefix == "" {
@@ -113,7 +107,7 @@ func likeMethods(methods []string) []string {
 	return methods
 }
 
-// nearMisses are requests just outside of what the rule says, by kind. Some may be inside all the same.
+// nearMisses are requests just outside of what the rule says, by kind. Some are inside all the same, and some are none.
 func nearMisses(r *keybearer.Rule, method, host, path string) [][]Example {
 	at := func(host string, port uint16, path, method string) Example {
 		return exampleOf(r, host, port, path, method)
@@ -125,37 +119,23 @@ func nearMisses(r *keybearer.Rule, method, host, path string) [][]Example {
 	if r.Path != "" {
 		bare := strings.TrimSuffix(r.Path, "/")
 		for _, p := range []string{bare + "X", bare, "/", bare + "/../admin"} {
-			if p != "" {
-				paths = append(paths, at(host, r.Port, p, method))
-			}
+			paths = append(paths, at(host, r.Port, p, method))
 		}
 	}
 	for _, m := range []string{"DELETE", "POST", "GET", "PUT", "PATCH", "HEAD", "OPTIONS"} {
-		if len(r.Methods) > 0 && !slices.Contains(r.Methods, m) {
-			methods = append(methods, at(host, r.Port, path, m))
-		}
+		methods = append(methods, at(host, r.Port, path, m))
 	}
 	for _, p := range []uint16{8443, 443, 9443, 10443} {
-		if p != r.Port {
-			ports = append(ports, at(host, p, path, method))
-		}
+		ports = append(ports, at(host, p, path, method))
 	}
-	if r.Scheme == "http" {
-		schemes = []Example{{Method: method, URL: "https://" + keybearer.JoinHost("https", host, r.Port) + path}}
-	}
+	schemes = []Example{{Method: method, URL: "https://" + keybearer.JoinHost("https", host, r.Port) + path}}
 	return [][]Example{hosts, paths, methods, schemes, ports}
 }
 
 // unlikeHosts are hosts that are easily taken for ones that the pattern matches.
 func unlikeHosts(pattern string) []string {
 	if addr, err := netip.ParseAddr(pattern); err == nil {
-		var next []string
-		for _, a := range []netip.Addr{addr.Next(), addr.Prev()} {
-			if a.IsValid() {
-				next = append(next, a.String())
-			}
-		}
-		return next
+		return []string{addr.Next().String(), addr.Prev().String()}
 	}
 	wild, suffix := cutWildcard(pattern)
 	switch wild {

@@ -77,6 +77,11 @@ func TestExamplesShowEveryPartOfARule(t *testing.T) {
 		"http://old.example.com/v1/": {[]string{"GET"},
 			"GET http://old.example.com/v1/42 GET http://old.example.com/v1/42/notes GET http://old.example.com/v1/?page=2",
 			"GET http://www.old.example.com/v1/42 GET http://old.example.com/v1X DELETE http://old.example.com/v1/42"},
+		"http://old.example.com": {[]string{"DELETE"},
+			"DELETE http://old.example.com/ DELETE http://old.example.com/v1/items DELETE http://old.example.com/v1/items/42?full=true",
+			"DELETE http://www.old.example.com/ POST http://old.example.com/ DELETE https://old.example.com:80/"},
+		"https://255.255.255.255:443": {nil, "",
+			"GET https://255.255.255.254/ GET https://255.255.255.255:8443/ GET https://255.255.255.255:9443/"},
 		"https://10.20.1.5:8443": {nil,
 			"GET https://10.20.1.5:8443/ POST https://10.20.1.5:8443/v1/items DELETE https://10.20.1.5:8443/v1/items/42?full=true",
 			"GET https://10.20.1.6:8443/ GET https://10.20.1.5/ GET https://10.20.1.4:8443/"},
@@ -99,6 +104,20 @@ func TestExamplesShowEveryPartOfARule(t *testing.T) {
 	}
 }
 
+// Of an http rule the reason is what differs from the URL as it is written, though in proxy mode another request would be made of it.
+func TestExamplesSayWhatDiffers(t *testing.T) {
+	rule, err := ParseRule("http://old.example.com", []string{"GET"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, misses := Examples(rule)
+	for i, want := range []string{"it is for another host", "it does not admit the method", "it is for http and the request for https"} {
+		if misses[i].Why != want {
+			t.Errorf("%s: %q", misses[i], misses[i].Why)
+		}
+	}
+}
+
 // A wildcard in front of a name of 252 characters stands for nothing; there is nothing to show, and no endless search.
 func TestARuleThatNothingFitsHasNoExamples(t *testing.T) {
 	label := strings.Repeat("a", 61)
@@ -108,6 +127,19 @@ func TestARuleThatNothingFitsHasNoExamples(t *testing.T) {
 	}
 	if matches, misses := Examples(rule); matches != nil || misses != nil {
 		t.Error(matches, misses)
+	}
+	// One character less, and one letter fits. Nothing is shown that is no request.
+	if rule, err = ParseRule("*."+strings.Join([]string{label, label, label, label}, ".")+".com", nil, false); err != nil {
+		t.Fatal(err)
+	}
+	matches, misses := Examples(rule)
+	if len(matches) != 3 || len(misses) != 3 {
+		t.Error(matches, misses)
+	}
+	for _, e := range append(matches, misses...) {
+		if _, err := ParseAbsolute(e.URL); err != nil {
+			t.Errorf("%s: %v", e, err)
+		}
 	}
 }
 

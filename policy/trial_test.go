@@ -75,3 +75,27 @@ func TestAnAbsentTrialSaysNothing(t *testing.T) {
 		t.Errorf("%q of a request that goes out as %s", code, a.Destination)
 	}
 }
+
+func TestWhatIsLeftOfATrial(t *testing.T) {
+	for name, c := range map[string]struct{ trial, force, want []string }{
+		"as it is":                 {[]string{"a.example.com/v1"}, []string{"*.example.com"}, []string{"a.example.com/v1"}},
+		"one rule is gone":         {[]string{"a.example.com", "b.example.com"}, []string{"a.example.com", "c.example.com"}, []string{"a.example.com"}},
+		"narrowed below":           {[]string{"a.example.com"}, []string{"a.example.com/v1", "c.example.com"}, []string{"a.example.com/v1"}},
+		"narrowed below to two":    {[]string{"**.example.com", "d.example.org"}, []string{"a.example.com/v1", "b.example.com", "d.example.org/x", "c.example.net"}, []string{"a.example.com/v1", "b.example.com", "d.example.org/x"}},
+		"nothing is left":          {[]string{"a.example.com"}, []string{"b.example.com"}, nil},
+		"no rules in force":        {[]string{"a.example.com"}, nil, nil},
+		"it would refuse nothing":  {[]string{"a.example.com"}, []string{"a.example.com"}, nil},
+		"nor with what lies below": {[]string{"a.example.com"}, []string{"a.example.com/v1", "a.example.com/v2"}, nil},
+	} {
+		list := func(texts []string) []keybearer.Rule { return rules(t, texts...).Rules }
+		got := Fit(list(c.trial), list(c.force))
+		want := list(c.want)
+		if (got == nil) != (c.want == nil) || !slices.EqualFunc(got, want, func(a, b keybearer.Rule) bool { return a.String() == b.String() }) {
+			t.Errorf("%s: %v is left, want %v", name, got, want)
+		}
+	}
+	a := Admit(rules(t, "api.example.com"), &Target{Scheme: "https", Literal: true, Host: "api.example.com", Path: "/"}, "GET", Public)
+	if code := WouldRefuse(&keybearer.Trial{}, &a, nil, "GET", Public); code != "" {
+		t.Errorf("of no request: %q", code)
+	}
+}
