@@ -65,26 +65,40 @@ func TestExamplesShowEveryPartOfARule(t *testing.T) {
 		methods         []string
 		matches, misses string
 	}{
-		"api.example.com": {nil,
+		"api.example.com": {
+			nil,
 			"GET https://api.example.com/ POST https://api.example.com/v1/items DELETE https://api.example.com/v1/items/42?full=true",
-			"GET https://www.api.example.com/ GET https://api.example.com:8443/ GET https://api.example.com.example/"},
-		"https://*.example.com:8443/hooks": {[]string{"POST"},
+			"GET https://www.api.example.com/ GET https://api.example.com:8443/ GET https://api.example.com.example/",
+		},
+		"https://*.example.com:8443/hooks": {
+			[]string{"POST"},
 			"POST https://www.example.com:8443/hooks POST https://eu.example.com:8443/hooks/42 POST https://a.example.com:8443/hooks/42/notes?full=true",
-			"POST https://example.com:8443/hooks POST https://www.example.com:8443/hooksX DELETE https://www.example.com:8443/hooks"},
-		"**.example.com": {nil,
+			"POST https://example.com:8443/hooks POST https://www.example.com:8443/hooksX DELETE https://www.example.com:8443/hooks",
+		},
+		"**.example.com": {
+			nil,
 			"GET https://www.example.com/ POST https://eu.www.example.com/v1/items DELETE https://a.b.c.example.com/v1/items/42?full=true",
-			"GET https://example.com/ GET https://www.example.com:8443/ GET https://notexample.com/"},
-		"http://old.example.com/v1/": {[]string{"GET"},
+			"GET https://example.com/ GET https://www.example.com:8443/ GET https://notexample.com/",
+		},
+		"http://old.example.com/v1/": {
+			[]string{"GET"},
 			"GET http://old.example.com/v1/42 GET http://old.example.com/v1/42/notes GET http://old.example.com/v1/?page=2",
-			"GET http://www.old.example.com/v1/42 GET http://old.example.com/v1X DELETE http://old.example.com/v1/42"},
-		"http://old.example.com": {[]string{"DELETE"},
+			"GET http://www.old.example.com/v1/42 GET http://old.example.com/v1X DELETE http://old.example.com/v1/42",
+		},
+		"http://old.example.com": {
+			[]string{"DELETE"},
 			"DELETE http://old.example.com/ DELETE http://old.example.com/v1/items DELETE http://old.example.com/v1/items/42?full=true",
-			"DELETE http://www.old.example.com/ POST http://old.example.com/ DELETE https://old.example.com:80/"},
-		"https://255.255.255.255:443": {nil, "",
-			"GET https://255.255.255.254/ GET https://255.255.255.255:8443/ GET https://255.255.255.255:9443/"},
-		"https://10.20.1.5:8443": {nil,
+			"DELETE http://www.old.example.com/ POST http://old.example.com/ DELETE https://old.example.com:80/",
+		},
+		"https://255.255.255.255:443": {
+			nil, "",
+			"GET https://255.255.255.254/ GET https://255.255.255.255:8443/ GET https://255.255.255.255:9443/",
+		},
+		"https://10.20.1.5:8443": {
+			nil,
 			"GET https://10.20.1.5:8443/ POST https://10.20.1.5:8443/v1/items DELETE https://10.20.1.5:8443/v1/items/42?full=true",
-			"GET https://10.20.1.6:8443/ GET https://10.20.1.5/ GET https://10.20.1.4:8443/"},
+			"GET https://10.20.1.6:8443/ GET https://10.20.1.5/ GET https://10.20.1.4:8443/",
+		},
 		"https://[2001:db8::1]": {keybearer.Methods, "", ""},
 	} {
 		rule, err := ParseRule(text, c.methods, false)

@@ -60,10 +60,7 @@ func (b *budget) take(hash keybearer.TokenHash) (known, ok bool) {
 		return true, true
 	}
 	now := b.now()
-	if elapsed := now.Sub(b.at); elapsed > 0 {
-		b.left = min(missesAtOnce, b.left+elapsed.Seconds()*missesEach)
-	}
-	b.at = now
+	b.left, b.at = min(missesAtOnce, b.left+now.Sub(b.at).Seconds()*missesEach), now
 	if b.left < 1 {
 		return false, false
 	}

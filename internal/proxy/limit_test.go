@@ -75,6 +75,12 @@ func TestACallersRateIsABucketThatFills(t *testing.T) {
 	if v, _ := q.enter(faster, at.Add(100*time.Millisecond)); v != entered {
 		t.Error("a higher rate does not fill faster")
 	}
+	at = at.Add(time.Hour)
+	for i, want := range []verdict{entered, entered, tooFast} {
+		if v, _ := q.enter(keybearer.Limits{Rate: 10, Burst: 2}, at); v != want {
+			t.Errorf("a smaller burst: %d is %v", i, v)
+		}
+	}
 	if v, _ := q.enter(keybearer.Limits{Rate: keybearer.Unlimited}, at); v != entered {
 		t.Error("no limit still holds")
 	}
@@ -355,5 +361,63 @@ func TestABucketThatIsNotFullIsKept(t *testing.T) {
 	l.sweep(now.Add(time.Second))
 	if len(l.quotas) != 0 {
 		t.Error(l.quotas)
+	}
+}
+
+// A quota that was swept between the look-up and the entry is not entered: the one in its place is.
+func TestASweptQuotaIsNotEntered(t *testing.T) {
+	l := newLimits(keybearer.Limits{}, 0)
+	key := quotaKey{caller: "cal_a"}
+	gone := &quota{gone: true}
+	l.quotas[key] = gone
+	entry := make(chan *quota)
+	go func() {
+		q, v, _ := l.admit(key, keybearer.Limits{Rate: keybearer.Unlimited}, time.Now())
+		if v != entered {
+			t.Error(v)
+		}
+		entry <- q
+	}()
+	l.mu.Lock()
+	delete(l.quotas, key)
+	l.mu.Unlock()
+	if q := <-entry; q == gone || q != l.quotas[key] || q.under != 1 {
+		t.Errorf("entered %+v, and %+v is there", q, l.quotas[key])
+	}
+}
+
+// A pass that is found to go elsewhere when it is judged again leaves the place that it had; one that goes where it went keeps it.
+func TestAPassThatGoesElsewhereTakesItsPlaceAlong(t *testing.T) {
+	l := newLimits(keybearer.Limits{Rate: 0.01, Burst: 1, Concurrency: 1}, 1)
+	caller, now := &keybearer.Caller{ID: "cal_a"}, time.Now()
+	var p place
+	for _, port := range []uint16{443, 443, 80, 443, 443} {
+		if err := l.enter(&p, caller, "scp_a", &policy.Destination{Host: "h", Port: port}, now); err != nil {
+			t.Fatal(port, err)
+		}
+		for key, q := range l.quotas {
+			want := 0
+			if key.caller != "" || key.port == port {
+				want = 1
+			}
+			if q.under != want {
+				t.Errorf("at port %d, %+v has %d under way", port, key, q.under)
+			}
+		}
+	}
+	// Where it would go there is no place: it is refused, and keeps what it has until it leaves.
+	var other place
+	if err := l.enter(&other, &keybearer.Caller{ID: "cal_b"}, "scp_a", &policy.Destination{Host: "h", Port: 80}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.enter(&p, caller, "scp_a", &policy.Destination{Host: "h", Port: 80}, now); err == nil || err.Code != keybearer.RateLimited {
+		t.Error(err)
+	}
+	p.leave()
+	other.leave()
+	for key, q := range l.quotas {
+		if q.under != 0 {
+			t.Errorf("%+v has %d under way", key, q.under)
+		}
 	}
 }

@@ -199,7 +199,8 @@ func TestATrialFromFirstToLast(t *testing.T) {
 			Host, Code string
 			Count      int
 		} `json:"would_refuse"`
-	}) {
+	},
+	) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(w.must("", "domain", "trial", "docs/crm", "-o", "json")), &out); err != nil {
 			t.Fatal(err)
