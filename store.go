@@ -162,6 +162,9 @@ type Ledger interface {
 	// Trial returns what a trial would have refused, by destination and code, those that came most often first. Of very many destinations some
 	// may be counted together under "".
 	Trial(ctx context.Context, id string) ([]TrialUse, error)
+	// LastUses returns when each of these callers (as "app:<name>") and tokens (by id) last sent a request that concerned a known credential,
+	// refusals included: whoever rotates tokens wants to know that nobody presents the old one any more. Those that never did are absent.
+	LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error)
 }
 
 // Checkpoint is a position in an audit log.
@@ -174,6 +177,7 @@ type Checkpoint struct {
 type UseRecord struct {
 	CredentialID string
 	Caller       string // name
+	TokenID      string // of the token that proved the caller, may be empty
 	User         string // acting user, may be empty
 	Host         string // host:port of the destination
 	Status       int    // the destination's; 0 when there was none
