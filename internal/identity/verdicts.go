@@ -51,8 +51,8 @@ func (v *verdicts) get(key [sha256.Size]byte, at, now time.Time) (verdict, bool)
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	for _, room := range []map[[sha256.Size]byte]verdict{v.proven, v.others} {
-		found, ok := room[key]
-		if ok && now.Sub(found.made) < verdictLife && !at.Before(found.from) && !at.After(found.until) {
+		found := room[key] // one that is not there was made at the zero time
+		if now.Sub(found.made) < verdictLife && !at.Before(found.from) && !at.After(found.until) {
 			return found, true
 		}
 	}

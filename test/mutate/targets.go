@@ -13,6 +13,6 @@ var targets = []target{
 	{dir: "internal/dial", files: []string{"classify.go", "dial.go", "resolve.go"}},
 	{dir: "internal/inject", files: []string{"field.go"}},
 	{dir: "internal/fence", files: []string{"cache.go", "follow.go"}},
-	{dir: "internal/identity", files: []string{"token.go"}},
+	{dir: "internal/identity", files: []string{"token.go", "mtls.go", "authorities.go", "subject.go", "verdicts.go", "peers.go"}},
 	{dir: "internal/proxy", files: []string{"call.go", "fields.go", "gate.go", "live.go", "pass.go", "snapshot.go", "status.go", "transport.go"}},
 }
