@@ -18,20 +18,15 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-
-	"github.com/keybearer/keybearer/internal/revocation"
 )
 
 func init() { caddy.RegisterModule(App{}) }
@@ -64,9 +59,16 @@ type App struct {
 	// callers is refused. Default: `token` and `fixed`.
 	IdentitiesRaw []json.RawMessage `json:"identities,omitempty" caddy:"namespace=keybearer.identities inline_key=module"`
 
+	// Who may assert on whose behalf callers ask. Default: nobody, and every such assertion is refused.
+	ActingUsers []*ActingUser `json:"acting_users,omitempty"`
+
 	// Path of the unix socket that the CLI talks to; its mode is 0600. "off" opens none. Default: `admin.sock` in the
 	// home directory.
 	AdminSocket string `json:"admin_socket,omitempty"`
+
+	// Path of the file that remembers how far the store's history went, so that a restored backup is refused until it is accepted: best on another
+	// disk than the store's. "off" does without. Default: `anchor` in the home directory.
+	Anchor string `json:"anchor,omitempty"`
 
 	// PEM files whose certificates are roots for destinations, beside the system's.
 	Trust []string `json:"trust,omitempty"`
@@ -155,12 +157,20 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.loadGuests(ctx); err != nil {
 		return err
 	}
+	if err := a.provisionUsers(); err != nil {
+		return err
+	}
 	if a.AdminSocket != "off" {
 		if err := locate(&a.AdminSocket, "admin.sock"); err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
 		if err := checkSocketPath(a.AdminSocket); err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
+		}
+	}
+	if a.Anchor != "off" {
+		if err := locateAnchor(&a.Anchor); err != nil {
+			return err
 		}
 	}
 	if err := a.readTrust(); err != nil {
@@ -254,47 +264,6 @@ func (a *App) loadFormer(ctx caddy.Context) error {
 		if guestKey(a.formerStore) == guestKey(a.store) {
 			return fmt.Errorf("former_store is the same as store: name the new one in store and the old one in former_store, or remove former_store")
 		}
-	}
-	return nil
-}
-
-// readTrust adds the PEM files to the system's roots.
-func (a *App) readTrust() error {
-	if len(a.Trust) == 0 {
-		return nil // nil roots are the system's
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return fmt.Errorf("trust: the system's roots cannot be read: %w", err)
-	}
-	hash := sha256.New()
-	for _, path := range a.Trust {
-		if err := locate(&path, ""); err != nil {
-			return fmt.Errorf("trust: %w", err)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("trust: %w: give a PEM file that this user may read", err)
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("trust: %s holds no certificate in PEM form: convert it with openssl x509 -inform der", path)
-		}
-		hash.Write(pem)
-	}
-	a.roots, a.rootsHash = roots, hex.EncodeToString(hash.Sum(nil))
-	return nil
-}
-
-// readRevoked reads the lists, to say now what is wrong with them. They are read again when they are opened.
-func (a *App) readRevoked() (err error) {
-	for _, path := range a.Revoked {
-		if err := locate(&path, ""); err != nil {
-			return fmt.Errorf("revoked: %w", err)
-		}
-		a.revoked = append(a.revoked, path)
-	}
-	if a.revokedHash, err = revocation.Fingerprint(a.revoked...); err != nil {
-		return fmt.Errorf("revoked: %w", err)
 	}
 	return nil
 }

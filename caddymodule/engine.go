@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,10 +17,12 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/anchor"
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/identity"
+	"github.com/keybearer/keybearer/internal/process"
 	"github.com/keybearer/keybearer/internal/proxy"
 	"github.com/keybearer/keybearer/internal/revocation"
 )
@@ -101,11 +104,12 @@ type core struct {
 	ledger  keybearer.Ledger // nil: the store keeps none
 	auditor keybearer.Auditor
 	custody *custody.Custody
+	anchor  *anchor.Anchor // nil: off
 	house   house
 }
 
 func (a *App) coreKey() string {
-	key, _ := json.Marshal([]any{"core", a.storeKey(), a.keyringKey(), guestKey(a.audit), a.KeepPrevious})
+	key, _ := json.Marshal([]any{"core", a.storeKey(), a.keyringKey(), guestKey(a.audit), a.KeepPrevious, a.Anchor})
 	return string(key)
 }
 
@@ -126,6 +130,9 @@ func openCore(a *App) (_ *core, err error) {
 	ctx := context.Background()
 	logger := logs.logger()
 	if err := c.openStore(ctx, a, logger); err != nil {
+		return nil, err
+	}
+	if err := c.openAnchor(ctx, a, logger); err != nil {
 		return nil, err
 	}
 	c.ledger, _ = c.store.(keybearer.Ledger)
@@ -193,6 +200,8 @@ func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err
 		Store: c.store, Keyring: c.keyring, Auditor: c.auditor, Ledger: c.ledger, Logger: logs.logger(), KeepPrevious: keepPrevious,
 		Current: c.house.current, Quiet: c.house.quiet, Mover: c.house.mover,
 	}
+	c.tellAnchor(&cfg)
+	cfg.Others = append(cfg.Others, custody.Other{Name: "process", Diagnoser: process.Diagnoser{}})
 	if log, ok := c.auditor.(*audit.Log); ok {
 		cfg.Tail = readable{log: log}.Tail
 	}
@@ -227,7 +236,7 @@ type engine struct {
 func (a *App) engineKey() string {
 	key := []any{
 		"engine", a.coreKey(), a.rootsHash, a.revoked, a.revokedHash, a.private, a.AllowMetadata, a.Resolver,
-		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts,
+		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts, a.ActingUsers,
 	}
 	for _, identity := range a.identities {
 		key = append(key, guestKey(identity))
@@ -255,6 +264,9 @@ func openEngine(a *App) (_ *engine, err error) {
 	e.every(sweepEvery, func(context.Context) { callers.Sweep(callersIdle) })
 	var identities []keybearer.Identity
 	for _, guest := range a.identities {
+		if g, ok := guest.(interface{ trust(*x509.CertPool) }); ok {
+			g.trust(a.roots)
+		}
 		i, err := guest.OpenIdentity(context.Background(), callers, logs.logger())
 		if err != nil {
 			return nil, fmt.Errorf("identity: %w", err)
@@ -272,8 +284,18 @@ func openEngine(a *App) (_ *engine, err error) {
 		return nil, fmt.Errorf("revoked: %w", err)
 	}
 	e.add(revoked.Close)
+	var users keybearer.ActingUsers
+	opened, err := a.openUsers()
+	if err != nil {
+		return nil, fmt.Errorf("acting_user: %w", err)
+	}
+	if opened != nil {
+		e.add(opened.Close)
+		users = opened
+	}
 	e.proxy, err = proxy.New(proxy.Config{
-		Store: e.core.store, Keyring: e.core.keyring, Auditor: e.core.auditor, Identities: identities,
+		Trusted: e.core.trusted(),
+		Store:   e.core.store, Keyring: e.core.keyring, Auditor: e.core.auditor, Identities: identities, Users: users,
 		Dialer: dial.New(dial.Config{
 			AllowPrivate: a.private, AllowMetadata: a.AllowMetadata, Resolver: a.Resolver, Timeout: time.Duration(a.Timeouts.Dial),
 		}),

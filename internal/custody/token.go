@@ -67,6 +67,9 @@ func revokeTokens(tokens []keybearer.Token, id string) ([]keybearer.Token, error
 
 // ActorByToken returns who presents an operator's or a caller's token. It returns [keybearer.Unauthenticated] for any token that is not good, whatever the reason.
 func (c *Custody) ActorByToken(ctx context.Context, token keybearer.Secret) (Actor, error) {
+	if err := c.anchor.Holds(); err != nil { // it may have been revoked
+		return Actor{}, keybearer.AsError(err)
+	}
 	text := token.Reveal()
 	hash, now := keybearer.HashToken(text), c.now()
 	live := func(tokens []keybearer.Token) bool {

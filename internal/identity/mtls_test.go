@@ -266,7 +266,10 @@ func TestACertificateEndsOnTime(t *testing.T) {
 			d    time.Duration
 			want string
 		}{
-			{0, "billing"}, {3 * time.Second, "billing"}, {3*time.Second + time.Millisecond, "refused"}, {4 * time.Second, "refused"},
+			{0, "billing"},
+			{3 * time.Second, "billing"},
+			{3*time.Second + time.Millisecond, "refused"},
+			{4 * time.Second, "refused"},
 			{2 * time.Second, "billing"}, // a use that began in time, judged again
 			{-4 * time.Second, "refused"},
 		} {

@@ -29,6 +29,7 @@ type Gate struct {
 	sampled    *rate.Limiter // audit lines for senders that proved nothing
 	live       live
 	current    func() time.Time // of a store that others change too; nil: it tells of each change
+	trusted    func() error     // whether the records may be relied on
 	stop       func()
 
 	// epoch grows with every change of a record, before the change is acknowledged and after the caches have dropped what they
@@ -49,6 +50,9 @@ func newGate(c *Config) *Gate {
 		},
 	}
 	g.snapshots.readScope, g.snapshots.readRow = g.snapshots.loadScope, g.snapshots.loadRow
+	if g.trusted = c.Trusted; g.trusted == nil {
+		g.trusted = func() error { return nil }
+	}
 	if f, ok := c.Store.(keybearer.Follower); ok {
 		g.current = f.Current
 	}
@@ -57,6 +61,9 @@ func newGate(c *Config) *Gate {
 		if r, ok := i.(keybearer.Recognizer); ok {
 			g.foreign = append(g.foreign, r)
 		}
+	}
+	if r, ok := c.Users.(keybearer.Recognizer); ok {
+		g.foreign = append(g.foreign, r) // wherever an app puts an assertion, it goes to nobody else
 	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
 		g.snapshots.changed(changes)
@@ -226,6 +233,9 @@ func (a *asks) refusal(d *policy.Decision) *keybearer.Error {
 
 // identify asks every identity. Proofs of two callers, or a wrong one beside a right one, are refused.
 func (g *Gate) identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, *keybearer.Error) {
+	if err := g.trusted(); err != nil { // before anything is said of the caller: it may have been revoked
+		return nil, keybearer.NewError(keybearer.StoreUnavailable, "the store is older than what was acknowledged").Wrap(err)
+	}
 	var proven *keybearer.Caller
 	for _, identity := range g.identities {
 		caller, err := identity.Identify(ctx, e)

@@ -7,7 +7,8 @@ import (
 )
 
 // sessions are the TLS sessions of one pool. A session brings back what the destination stapled when it began, so it is resumed
-// only for an hour or so: long before a staple that was good then is past its time. It is safe for concurrent use.
+// only for an hour or so: long before a staple that was good then is past its time. Package crypto/tls drops a session that is refused. It is safe
+// for concurrent use.
 type sessions struct {
 	mu    sync.Mutex
 	cache tls.ClientSessionCache
@@ -24,13 +25,6 @@ func (s *sessions) current() tls.ClientSessionCache {
 		s.cache, s.until = tls.NewLRUClientSessionCache(0), now.Add(sessionLife)
 	}
 	return s.cache
-}
-
-// forget drops all sessions.
-func (s *sessions) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cache = nil
 }
 
 // Get implements [tls.ClientSessionCache].

@@ -29,13 +29,14 @@ type teller struct {
 	conns    atomic.Int64
 	resumed  atomic.Int64 // handshakes
 	observed chan tls.ConnectionState
+	heads    chan string // what came in one read, as long as somebody takes it
 }
 
 // tell starts a teller; a nil config is one that speaks no TLS. keep leaves connections open after an answer.
 func tell(t testing.TB, config *tls.Config, keep bool) *teller {
 	t.Helper()
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
-	d := &teller{url: "https://" + ln.Addr().String(), observed: make(chan tls.ConnectionState, 1000)}
+	d := &teller{url: "https://" + ln.Addr().String(), observed: make(chan tls.ConnectionState, 1000), heads: make(chan string, 16)}
 	t.Cleanup(func() { _ = ln.Close() })
 	go func() {
 		for {
@@ -60,7 +61,10 @@ func (d *teller) serve(conn net.Conn, config *tls.Config, keep bool) {
 		if secure.ConnectionState().DidResume {
 			d.resumed.Add(1)
 		}
-		d.observed <- secure.ConnectionState()
+		select {
+		case d.observed <- secure.ConnectionState():
+		default:
+		}
 		conn = secure
 	}
 	buffer := make([]byte, 64<<10)
@@ -68,6 +72,10 @@ func (d *teller) serve(conn net.Conn, config *tls.Config, keep bool) {
 		n, err := conn.Read(buffer)
 		if config != nil || strings.Contains(string(buffer[:n]), "HTTP/1.1") { // else it is a hello
 			d.told.Add(int64(n))
+			select {
+			case d.heads <- string(buffer[:n]):
+			default:
+			}
 		}
 		if err != nil {
 			return
@@ -242,6 +250,7 @@ func TestADestinationThatCannotBeVerifiedGetsNoByte(t *testing.T) {
 
 // A connection that is kept was judged by the lists of its time. When they change it is not used again, and neither is its session.
 func TestAListThatChangesEndsConnectionsAndSessions(t *testing.T) {
+	t.Parallel() // it waits for the file to be looked at
 	ca := harness.NewCA(t)
 	cert := ca.Certificate(t, nil, "127.0.0.1")
 	path := writeList(t, filepath.Join(t.TempDir(), "ca.crl"), ca.Revoke(t, nil))
@@ -273,5 +282,40 @@ func TestAListThatChangesEndsConnectionsAndSessions(t *testing.T) {
 	}
 	if n := d.told.Load(); n != told {
 		t.Errorf("%d bytes were sent after the certificate had been revoked", n-told)
+	}
+}
+
+// A session brings back the staple of its beginning. When that is past its time the session is not resumed again, and the next handshake
+// brings a new one.
+func TestAStaplePastItsTimeCostsTheSessionAndNotTheDestination(t *testing.T) {
+	t.Parallel() // it waits for the staple's end
+	ca := harness.NewCA(t)
+	cert := ca.Certificate(t, harness.MustStaple, "127.0.0.1")
+	fresh := cert
+	fresh.OCSPStaple = ca.Staple(t, cert, nil)
+	var renewed atomic.Bool
+	config := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if renewed.Load() {
+			return &fresh, nil
+		}
+		return &cert, nil
+	}}
+	l := newLab(t, trusting(ca))
+	d := tell(t, config, false)
+	l.credential("crm", keybearer.Terms{Kind: keybearer.Bearer, Rules: l.rules(d.url)}, "s3cret-token")
+	addr := l.serve(Route{})
+	until := time.Now().Add(4 * time.Second).Truncate(time.Second) // as the answer has it
+	cert.OCSPStaple = ca.Staple(t, cert, func(r *ocsp.Response) { r.NextUpdate = until })
+	if status, code, says := l.ask(addr, "docs/crm", d.url); status != 200 {
+		t.Fatal(status, code, says)
+	}
+	renewed.Store(true)
+	<-time.After(time.Until(until))
+	told := d.told.Load()
+	if _, code, says := l.ask(addr, "docs/crm", d.url); code != keybearer.DestinationTLSFailed || !strings.Contains(says, string(revocation.StapleExpired)) || d.told.Load() != told {
+		t.Errorf("resumed: %s %s, %d bytes", code, says, d.told.Load()-told)
+	}
+	if status, code, says := l.ask(addr, "docs/crm", d.url); status != 200 {
+		t.Errorf("the next one: %d %s %s", status, code, says)
 	}
 }

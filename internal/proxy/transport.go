@@ -62,7 +62,6 @@ func (t *transports) get(scope string, reach policy.Reach) *http.Transport {
 }
 
 func (t *transports) open() *http.Transport {
-	resumable := new(sessions)
 	return &http.Transport{
 		Proxy:              nil, // never the environment's
 		DisableCompression: true,
@@ -71,14 +70,8 @@ func (t *transports) open() *http.Transport {
 		TLSClientConfig: &tls.Config{
 			RootCAs:            t.roots,
 			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: resumable,
-			VerifyConnection: func(s tls.ConnectionState) error { // of resumed sessions too
-				err := t.c.Revoked.VerifyConnection(s)
-				if err != nil && s.DidResume {
-					resumable.forget() // a whole handshake brings what the destination staples now
-				}
-				return err
-			},
+			ClientSessionCache: new(sessions),
+			VerifyConnection:   t.c.Revoked.VerifyConnection, // of resumed sessions too
 		},
 		TLSHandshakeTimeout:    t.c.TLSTimeout,
 		ResponseHeaderTimeout:  t.c.HeaderTimeout,

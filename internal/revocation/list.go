@@ -54,9 +54,6 @@ func parse(content []byte) ([]*list, error) {
 		}
 		all = append(all, l)
 	}
-	if len(all) == 0 {
-		return nil, errors.New("it is empty")
-	}
 	return all, nil
 }
 

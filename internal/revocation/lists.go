@@ -4,9 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -29,7 +27,6 @@ const (
 // holds none.
 type Lists struct {
 	logger *slog.Logger
-	now    func() time.Time
 	files  []*file
 	index  atomic.Pointer[index]
 	issue  atomic.Uint64
@@ -44,7 +41,7 @@ type index map[string][]*list // by issuer; an issuer without any is one whose l
 // file is what was read last. Only the goroutine that follows uses it, after Open.
 type file struct {
 	path   string
-	seen   os.FileInfo // when it was read; nil: not at all
+	seen   os.FileInfo // before it was read
 	lists  []*list
 	broken time.Time // since when it cannot be read; zero: it can
 	gone   bool      // for too long
@@ -59,7 +56,7 @@ func Open(logger *slog.Logger, files ...string) (*Lists, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	l := &Lists{logger: logger, now: time.Now, quit: make(chan struct{})}
+	l := &Lists{logger: logger, quit: make(chan struct{})}
 	for _, path := range files {
 		f := &file{path: path}
 		if err := f.read(); err != nil {
@@ -68,6 +65,7 @@ func Open(logger *slog.Logger, files ...string) (*Lists, error) {
 		l.files = append(l.files, f)
 	}
 	l.rebuild()
+	l.warn()
 	if len(files) > 0 {
 		l.done.Go(l.follow)
 	}
@@ -84,7 +82,6 @@ func Fingerprint(files ...string) (string, error) {
 		}
 		for _, list := range f.lists {
 			hash.Write(list.signed.RawTBSRevocationList)
-			hash.Write(list.signed.Signature)
 		}
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
@@ -117,7 +114,7 @@ func (l *Lists) Check(chain []*x509.Certificate) error {
 	if l == nil {
 		return nil
 	}
-	now, index := l.now(), *l.index.Load()
+	now, index := time.Now(), *l.index.Load()
 	for i, c := range chain[:len(chain)-1] {
 		if err := index.check(c, chain[i+1], now); err != nil {
 			return err
@@ -173,6 +170,7 @@ func (l *Lists) follow() {
 		if after := l.valid(); after != before {
 			before = after
 			l.issue.Add(1)
+			l.warn()
 		}
 	}
 }
@@ -180,20 +178,17 @@ func (l *Lists) follow() {
 // look reads what has changed, and reports whether anything is to be judged otherwise now.
 func (l *Lists) look() (changed bool) {
 	for _, f := range l.files {
-		info, err := os.Stat(f.path)
-		if err == nil && f.broken.IsZero() && same(f.seen, info) {
+		if info, _ := os.Stat(f.path); f.broken.IsZero() && same(f.seen, info) {
 			continue
 		}
-		if err == nil {
-			err = f.read()
-		}
+		err := f.read()
 		switch {
 		case err == nil:
 			l.logger.Info("revocation list was read anew", "file", f.path)
 			changed = true
 		case f.broken.IsZero():
-			f.broken = l.now()
-		case !f.gone && l.now().Sub(f.broken) >= patience:
+			f.broken = time.Now()
+		case !f.gone && time.Since(f.broken) >= patience:
 			l.logger.Error("revocation list cannot be read: certificates of its issuers are refused until it can", "error", err)
 			f.gone, changed = true, true
 		}
@@ -201,29 +196,27 @@ func (l *Lists) look() (changed bool) {
 	return changed
 }
 
+// same reports whether a file is the one that was seen. A nil one is not.
 func same(a, b os.FileInfo) bool {
-	return a != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // read reads the file, and leaves f as it was if that fails.
 func (f *file) read() error {
-	h, err := os.Open(f.path)
+	info, err := os.Stat(f.path) // before it is read: what is written from now on is a change
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: give a file that this user may read", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s: it is not a file", f.path)
+	case info.Size() > maxFile:
+		return fmt.Errorf("%s: it is larger than 256 MiB", f.path)
+	}
+	content, err := os.ReadFile(f.path)
 	if err != nil {
 		return fmt.Errorf("%w: give a file that this user may read", err)
 	}
-	defer h.Close()
-	info, err := h.Stat()
-	if err != nil {
-		return err
-	}
-	content, err := io.ReadAll(io.LimitReader(h, maxFile+1))
-	if err == nil && len(content) > maxFile {
-		err = errors.New("it is larger than 256 MiB")
-	}
-	var lists []*list
-	if err == nil {
-		lists, err = parse(content)
-	}
+	lists, err := parse(content)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -255,9 +248,20 @@ func (l *Lists) rebuild() {
 	l.issue.Add(1)
 }
 
+// warn tells the operator of lists that are not valid now.
+func (l *Lists) warn() {
+	for _, f := range l.files {
+		for _, list := range f.lists {
+			if !list.valid(time.Now()) {
+				l.logger.Warn("revocation list is not valid now: certificates of its issuer are refused without another", "file", f.path, "until", list.until)
+			}
+		}
+	}
+}
+
 // valid says which of the lists speak for this moment.
 func (l *Lists) valid() string {
-	now := l.now()
+	now := time.Now()
 	var each []byte
 	for _, f := range l.files {
 		for _, list := range f.lists {

@@ -15,9 +15,6 @@ import (
 // chains to a root one must be clear. The error is a [Refusal]; a nil *Lists judges by the staple alone.
 func (l *Lists) VerifyConnection(s tls.ConnectionState) error {
 	now := time.Now()
-	if l != nil {
-		now = l.now()
-	}
 	first := error(NoChain)
 	for i, chain := range s.VerifiedChains {
 		err := l.Check(chain)

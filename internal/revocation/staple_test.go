@@ -40,16 +40,22 @@ func answer(issuer, responder, about *authority, edit ...func(*ocsp.Response)) [
 func TestAStapleIsJudged(t *testing.T) {
 	root, stranger := newRoot("root"), newRoot("stranger")
 	middle := root.issue("middle", isCA)
-	leaf, other := middle.issue("leaf.test"), middle.issue("other.test")
+	leaf, other, direct := middle.issue("leaf.test"), middle.issue("other.test"), root.issue("direct.test")
 	must, may := middle.issue("must.test", feature(statusRequest)), middle.issue("may.test", feature(17))
 	odd := middle.issue("odd.test", func(c *x509.Certificate) {
 		c.ExtraExtensions = []pkix.Extension{{Id: oidFeatures, Value: []byte("odd")}}
+	})
+	long := middle.issue("long.test", func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: oidFeatures, Value: []byte{0x30, 3, 2, 1, 17, 5, 0}}}
 	})
 	strict := root.issue("strict", isCA, feature(statusRequest))
 	below := strict.issue("below.test")
 	responder := middle.issue("responder", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning} })
 	tired := middle.issue("tired", func(c *x509.Certificate) {
 		c.ExtKeyUsage, c.NotAfter = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}, time.Now().Add(-time.Hour)
+	})
+	early := middle.issue("early", func(c *x509.Certificate) {
+		c.ExtKeyUsage, c.NotBefore = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}, time.Now().Add(time.Hour)
 	})
 	foreign := stranger.issue("responder", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning} })
 	status := func(s int) func(*ocsp.Response) {
@@ -71,6 +77,7 @@ func TestAStapleIsJudged(t *testing.T) {
 		"none, and it must":                 {nil, must, middle, StapleMissing},
 		"none, and its issuer says so":      {nil, below, strict, StapleMissing},
 		"none, and it is odd":               {nil, odd, middle, StapleMissing},
+		"none, and there is more":           {nil, long, middle, StapleMissing},
 		"none, another feature":             {nil, may, middle, nil},
 		"good":                              {good, leaf, middle, nil},
 		"good, and it must":                 {answer(middle, middle, must), must, middle, nil},
@@ -89,16 +96,19 @@ func TestAStapleIsJudged(t *testing.T) {
 		"of the certificate itself":         {answer(leaf, leaf, leaf), leaf, middle, StapleUnreadable},
 		"from a neighbour":                  {answer(middle, other, leaf), leaf, middle, StapleUnreadable},
 		"from the certificate as responder": {answer(middle, leaf, leaf), leaf, middle, StapleUnreadable},
+		"from a responder before its time":  {answer(middle, early, leaf), leaf, middle, StapleUnreadable},
+		"good, with the issuer's own":       {answer(root, root, direct, func(r *ocsp.Response) { r.Certificate = root.cert }), direct, root, nil},
 		"from a responder past its time":    {answer(middle, tired, leaf), leaf, middle, StapleUnreadable},
 		"from another's responder":          {answer(middle, foreign, leaf), leaf, middle, StapleUnreadable},
 		"cut":                               {good[:len(good)-1], leaf, middle, StapleUnreadable},
 		"with a tail":                       {append(append([]byte{}, good...), 0), leaf, middle, StapleUnreadable},
 		"text":                              {[]byte("good"), leaf, middle, StapleUnreadable},
+		"signed with SHA-1":                 {answer(middle, middle, leaf, func(r *ocsp.Response) { r.SignatureAlgorithm = x509.ECDSAWithSHA1 }), leaf, middle, StapleUnreadable},
 		"an error of the responder":         {ocsp.TryLaterErrorResponse, leaf, middle, StapleUnreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := tls.ConnectionState{OCSPResponse: c.staple, VerifiedChains: [][]*x509.Certificate{chain(c.leaf, c.issuer, root)}}
-			for _, l := range []*Lists{nil, {now: time.Now}} {
+			for _, l := range []*Lists{nil, {}} {
 				if l != nil {
 					l.rebuild()
 				}
@@ -140,6 +150,8 @@ func TestOneClearChainIsEnoughAndNoChainIsNot(t *testing.T) {
 		{[][]*x509.Certificate{revoked, clear}, nil},
 		{[][]*x509.Certificate{clear, revoked}, nil},
 		{[][]*x509.Certificate{revoked, revoked}, Revoked},
+		{[][]*x509.Certificate{revoked, {}}, Revoked},
+		{[][]*x509.Certificate{{}, revoked}, NoChain},
 	} {
 		if got := l.VerifyConnection(tls.ConnectionState{VerifiedChains: c.chains}); got != c.want {
 			t.Errorf("%d chains: %v, want %v", len(c.chains), got, c.want)
@@ -152,7 +164,7 @@ func TestAResumedSessionIsJudgedAgain(t *testing.T) {
 	root := newRoot("root")
 	leaf := root.issue("leaf.test")
 	path := filepath.Join(t.TempDir(), "root.crl")
-	l := &Lists{now: time.Now, files: []*file{{path: path}}} // nobody follows the file but the test
+	l := &Lists{files: []*file{{path: path}}} // nobody follows the file but the test
 	issue := func(list []byte) {
 		t.Helper()
 		write(t, path, list)
