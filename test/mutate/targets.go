@@ -15,6 +15,9 @@ var targets = []target{
 	{dir: "internal/inject", files: []string{"field.go"}},
 	{dir: "internal/scrub", files: []string{"automaton.go", "form.go", "frames.go", "reader.go", "set.go"}},
 	{dir: "internal/fence", files: []string{"cache.go", "follow.go"}},
-	{dir: "internal/identity", files: []string{"token.go", "budget.go", "bearer.go", "jwt.go", "keyset.go", "user.go", "recognize.go", "issuer.go", "fetch.go"}},
+	{dir: "internal/identity", files: []string{
+		"token.go", "budget.go", "mtls.go", "authorities.go", "subject.go", "verdicts.go", "peers.go",
+		"bearer.go", "jwt.go", "keyset.go", "user.go", "recognize.go", "issuer.go", "fetch.go",
+	}},
 	{dir: "internal/proxy", files: []string{"call.go", "fields.go", "gate.go", "limit.go", "live.go", "pass.go", "relay.go", "scrub.go", "snapshot.go", "status.go", "transport.go", "websocket.go"}},
 }
