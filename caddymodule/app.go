@@ -18,14 +18,11 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -70,6 +67,10 @@ type App struct {
 	// PEM files whose certificates are roots for destinations, beside the system's.
 	Trust []string `json:"trust,omitempty"`
 
+	// Files of certificate revocation lists, PEM or DER, for destinations: a certificate whose issuer has a list here is refused when a list names
+	// it, and when none is valid any more. A file that is replaced is read anew. Default: none.
+	Revoked []string `json:"revoked,omitempty"`
+
 	// Networks of special addresses (private, loopback, link-local and so on) that destination rules marked private may
 	// reach. Default: none.
 	AllowPrivate []string `json:"allow_private,omitempty"`
@@ -110,7 +111,9 @@ type App struct {
 	identities    []IdentityModule
 	private       []netip.Prefix
 	roots         *x509.CertPool
-	rootsHash     string // of the PEM files, so that a reload sees new contents under an old name
+	rootsHash     string   // of the PEM files, so that a reload sees new contents under an old name
+	revoked       []string // paths
+	revokedHash   string   // of the lists, so that a reload forgets issuers that have none any more
 }
 
 // Timeouts say how long each phase of a request may take. Zero values mean the defaults.
@@ -159,6 +162,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 	if err := a.readTrust(); err != nil {
+		return err
+	}
+	if err := a.readRevoked(); err != nil {
 		return err
 	}
 	return a.readNetwork()
@@ -223,33 +229,6 @@ func (a *App) loadFormer(ctx caddy.Context) error {
 			return fmt.Errorf("former_store is the same as store: name the new one in store and the old one in former_store, or remove former_store")
 		}
 	}
-	return nil
-}
-
-// readTrust adds the PEM files to the system's roots.
-func (a *App) readTrust() error {
-	if len(a.Trust) == 0 {
-		return nil // nil roots are the system's
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return fmt.Errorf("trust: the system's roots cannot be read: %w", err)
-	}
-	hash := sha256.New()
-	for _, path := range a.Trust {
-		if err := locate(&path, ""); err != nil {
-			return fmt.Errorf("trust: %w", err)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("trust: %w: give a PEM file that this user may read", err)
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("trust: %s holds no certificate in PEM form: convert it with openssl x509 -inform der", path)
-		}
-		hash.Write(pem)
-	}
-	a.roots, a.rootsHash = roots, hex.EncodeToString(hash.Sum(nil))
 	return nil
 }
 

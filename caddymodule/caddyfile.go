@@ -39,6 +39,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		acting_user   { … }
 //		admin_socket  <path> | off
 //		trust         <pem-file…>
+//		revoked       <crl-file…>
 //		allow_private <cidr…>
 //		allow_metadata
 //		resolver      <ip:port>
@@ -54,7 +55,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		}
 //	}
 //
-// identity, acting_user, trust and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
+// identity, acting_user, trust, revoked and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
 // allowed outside timeouts. Values may hold the placeholders {env.*} and {file.*}.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's own name
@@ -64,7 +65,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if !slices.Contains([]string{"identity", "acting_user", "trust", "allow_private"}, option) && seen[option] {
+		if !slices.Contains([]string{"identity", "acting_user", "trust", "revoked", "allow_private"}, option) && seen[option] {
 			return d.Errf("%s is written twice: keep one", option)
 		}
 		seen[option] = true
@@ -92,6 +93,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.AdminSocket, err = argument(d, "a path, or off")
 		case "trust":
 			a.Trust, err = arguments(d, a.Trust, "one or more PEM files")
+		case "revoked":
+			a.Revoked, err = arguments(d, a.Revoked, "one or more files of revocation lists")
 		case "allow_private":
 			a.AllowPrivate, err = arguments(d, a.AllowPrivate, "one or more networks such as 10.20.0.0/16")
 		case "allow_metadata":
@@ -109,7 +112,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
 		default:
-			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, trust, allow_private, "+
+			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, trust, revoked, allow_private, "+
 				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
 		}
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/identity"
 	"github.com/keybearer/keybearer/internal/proxy"
+	"github.com/keybearer/keybearer/internal/revocation"
 )
 
 // shared holds what is open and outlives configurations: stores, keyrings and audit logs by their guest's configuration, a core by
@@ -226,7 +227,7 @@ type engine struct {
 
 func (a *App) engineKey() string {
 	key := []any{
-		"engine", a.coreKey(), a.rootsHash, a.private, a.AllowMetadata, a.Resolver,
+		"engine", a.coreKey(), a.rootsHash, a.revoked, a.revokedHash, a.private, a.AllowMetadata, a.Resolver,
 		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts, a.ActingUsers,
 	}
 	for _, identity := range a.identities {
@@ -273,12 +274,17 @@ func openEngine(a *App) (_ *engine, err error) {
 		e.add(opened.Close)
 		users = opened
 	}
+	revoked, err := revocation.Open(logs.logger(), a.revoked...)
+	if err != nil {
+		return nil, fmt.Errorf("revoked: %w", err)
+	}
+	e.add(revoked.Close)
 	e.proxy, err = proxy.New(proxy.Config{
 		Store: e.core.store, Keyring: e.core.keyring, Auditor: e.core.auditor, Identities: identities, Users: users,
 		Dialer: dial.New(dial.Config{
 			AllowPrivate: a.private, AllowMetadata: a.AllowMetadata, Resolver: a.Resolver, Timeout: time.Duration(a.Timeouts.Dial),
 		}),
-		Roots:     a.roots,
+		Roots: a.roots, Revoked: revoked,
 		SecretTTL: setting(a.SecretTTL), KeyringMaxStale: setting(a.KeyringMaxStale), StoreMaxStale: setting(a.StoreMaxStale),
 		TLSTimeout: time.Duration(a.Timeouts.TLSHandshake), HeaderTimeout: time.Duration(a.Timeouts.ResponseHeader),
 		IdleTimeout: time.Duration(a.Timeouts.Idle),

@@ -11,6 +11,7 @@ type target struct {
 var targets = []target{
 	{dir: "policy", files: []string{"decide.go", "admit.go", "target.go", "host.go", "rule.go", "widen.go", "header.go"}},
 	{dir: "internal/dial", files: []string{"classify.go", "dial.go", "resolve.go"}},
+	{dir: "internal/revocation", files: []string{"list.go", "lists.go", "staple.go"}},
 	{dir: "internal/inject", files: []string{"field.go"}},
 	{dir: "internal/fence", files: []string{"cache.go", "follow.go"}},
 	{dir: "internal/identity", files: []string{"token.go", "bearer.go", "jwt.go", "keyset.go", "user.go", "recognize.go", "issuer.go", "fetch.go"}},
