@@ -119,7 +119,7 @@ func (a *ActingUser) provision() (err error) {
 		return errors.New("no caller may use it: add callers app:<name>")
 	}
 	for _, text := range a.Callers {
-		name, err := appName(text)
+		name, err := callerName(text)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/keybearer/keybearer"
 )
 
 func init() {
@@ -38,6 +41,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		identity      <module> …
 //		acting_user   { … }
 //		admin_socket  <path> | off
+//		anchor        <path> | off
 //		trust         <pem-file…>
 //		revoked       <crl-file…>
 //		allow_private <cidr…>
@@ -91,6 +95,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.ActingUsers = append(a.ActingUsers, user)
 		case "admin_socket":
 			a.AdminSocket, err = argument(d, "a path, or off")
+		case "anchor":
+			a.Anchor, err = argument(d, "a path, or off")
 		case "trust":
 			a.Trust, err = arguments(d, a.Trust, "one or more PEM files")
 		case "revoked":
@@ -112,7 +118,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
 		default:
-			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, trust, revoked, allow_private, "+
+			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, anchor, trust, revoked, allow_private, "+
 				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
 		}
 		if err != nil {
@@ -169,6 +175,15 @@ func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
 		return nil, err
 	}
 	return caddyconfig.JSONModuleObject(module, "module", name, nil), nil
+}
+
+// callerName returns the name of a caller that is written as a subject.
+func callerName(text string) (string, error) {
+	name, ok := strings.CutPrefix(text, "app:")
+	if !ok || !keybearer.ValidName(name) {
+		return "", fmt.Errorf("caller %q is not of the form app:<name>, for example app:billing", text)
+	}
+	return name, nil
 }
 
 // argument returns the one argument of an option.

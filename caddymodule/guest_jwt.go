@@ -100,7 +100,7 @@ func bind(d *caddyfile.Dispenser, into *map[string]string) error {
 func bound(to map[string]string) (map[string]string, error) {
 	names := make(map[string]string, len(to))
 	for _, value := range slices.Sorted(maps.Keys(to)) {
-		name, err := appName(to[value])
+		name, err := callerName(to[value])
 		if err != nil {
 			return nil, err
 		}

@@ -126,6 +126,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if h.Caller != "" && h.app.fixedOff {
+		return fmt.Errorf("caller %s is fixed here, and identity fixed is off: remove one of the two", h.Caller)
+	}
 	h.app.handlers = append(h.app.handlers, h)
 	return nil
 }
@@ -150,7 +153,7 @@ func (h *Handler) parse() error {
 	}
 	if h.Caller != "" {
 		var err error
-		if h.route.Caller, err = appName(h.Caller); err != nil {
+		if h.route.Caller, err = callerName(h.Caller); err != nil {
 			return err
 		}
 	}

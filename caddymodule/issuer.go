@@ -3,15 +3,12 @@ package caddymodule
 import (
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/identity"
 )
 
@@ -123,13 +120,4 @@ func (i *JWTIssuer) config(roots *x509.CertPool, logger *slog.Logger) identity.I
 		Issuer: i.Issuer, Audience: i.Audience, JWKSFile: i.JWKSFile, JWKSURL: i.JWKSURL, TokenFile: i.TokenFile, CA: i.CA, Roots: roots,
 		Algorithms: i.Algorithms, Type: i.Type, Leeway: i.leeway(), Logger: logger,
 	}
-}
-
-// appName returns the name of a caller that is written as a subject.
-func appName(text string) (string, error) {
-	name, ok := strings.CutPrefix(text, "app:")
-	if !ok || !keybearer.ValidName(name) {
-		return "", fmt.Errorf("caller %q is not of the form app:<name>, for example app:billing", text)
-	}
-	return name, nil
 }
