@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -54,12 +55,17 @@ type App struct {
 	// the home directory.
 	AuditRaw json.RawMessage `json:"audit,omitempty" caddy:"namespace=keybearer.audit inline_key=module"`
 
-	// Further ways to prove who calls, tried in order after tokens.
+	// How callers prove themselves. `token` and `fixed` are there unless they are named and switched off. A request that proves two
+	// callers is refused. Default: `token` and `fixed`.
 	IdentitiesRaw []json.RawMessage `json:"identities,omitempty" caddy:"namespace=keybearer.identities inline_key=module"`
 
 	// Path of the unix socket that the CLI talks to; its mode is 0600. "off" opens none. Default: `admin.sock` in the
 	// home directory.
 	AdminSocket string `json:"admin_socket,omitempty"`
+
+	// Path of the file that remembers how far the store's history went, so that a restored backup is refused until it is accepted: best on another
+	// disk than the store's. "off" does without. Default: `anchor` in the home directory.
+	Anchor string `json:"anchor,omitempty"`
 
 	// PEM files whose certificates are roots for destinations, beside the system's.
 	Trust []string `json:"trust,omitempty"`
@@ -106,6 +112,7 @@ type App struct {
 	formerStore   StoreModule   // nil: there is none
 	formerKeyring KeyringModule // nil: there is none
 	identities    []IdentityModule
+	fixedOff      bool // no site may fix a caller
 	private       []netip.Prefix
 	roots         *x509.CertPool
 	rootsHash     string   // of the PEM files, so that a reload sees new contents under an old name
@@ -155,6 +162,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
 	}
+	if a.Anchor != "off" {
+		if err := locateAnchor(&a.Anchor); err != nil {
+			return err
+		}
+	}
 	if err := a.readTrust(); err != nil {
 		return err
 	}
@@ -188,15 +200,39 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 	if err := a.loadFormer(ctx); err != nil {
 		return err
 	}
-	if a.IdentitiesRaw == nil {
-		return nil
+	return a.loadIdentities(ctx)
+}
+
+// soleIdentities are those that stand once: a second one would refuse what the first one proves.
+var soleIdentities = []string{"token", "fixed", "mtls", "unix_peer"}
+
+// loadIdentities loads the identities that the configuration names, behind the two that are always there.
+func (a *App) loadIdentities(ctx caddy.Context) error {
+	var loaded []any
+	if a.IdentitiesRaw != nil {
+		identities, err := ctx.LoadModule(a, "IdentitiesRaw")
+		if err != nil {
+			return fmt.Errorf("identity: %w", err)
+		}
+		loaded = identities.([]any)
 	}
-	identities, err := ctx.LoadModule(a, "IdentitiesRaw")
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	for _, identity := range identities.([]any) {
-		a.identities = append(a.identities, identity.(IdentityModule))
+	named := map[string]bool{}
+	a.identities = []IdentityModule{new(TokenIdentity), new(FixedIdentity)}
+	for _, identity := range loaded {
+		guest := identity.(IdentityModule)
+		name := guest.CaddyModule().ID.Name()
+		if named[name] && slices.Contains(soleIdentities, name) {
+			return fmt.Errorf("identity %s is written twice: put everything into one", name)
+		}
+		named[name] = true
+		switch guest := guest.(type) {
+		case *TokenIdentity:
+			a.identities[0] = guest
+		case *FixedIdentity:
+			a.identities[1], a.fixedOff = guest, guest.Off
+		default:
+			a.identities = append(a.identities, guest)
+		}
 	}
 	return nil
 }

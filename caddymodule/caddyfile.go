@@ -37,6 +37,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		audit         file [<path>] | <other module> …
 //		identity      <module> …
 //		admin_socket  <path> | off
+//		anchor        <path> | off
 //		trust         <pem-file…>
 //		revoked       <crl-file…>
 //		allow_private <cidr…>
@@ -86,6 +87,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.IdentitiesRaw = append(a.IdentitiesRaw, raw)
 		case "admin_socket":
 			a.AdminSocket, err = argument(d, "a path, or off")
+		case "anchor":
+			a.Anchor, err = argument(d, "a path, or off")
 		case "trust":
 			a.Trust, err = arguments(d, a.Trust, "one or more PEM files")
 		case "revoked":
@@ -107,7 +110,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
 		default:
-			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, admin_socket, trust, revoked, allow_private, "+
+			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, admin_socket, anchor, trust, revoked, allow_private, "+
 				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
 		}
 		if err != nil {

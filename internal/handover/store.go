@@ -228,6 +228,11 @@ func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]
 	return s.active.Load().Usage(ctx, credentialIDs...)
 }
 
+// LastUses implements [keybearer.Ledger].
+func (s *Store) LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error) {
+	return s.active.Load().LastUses(ctx, subjects...)
+}
+
 // UsageHours implements [keybearer.Ledger].
 func (s *Store) UsageHours(ctx context.Context, credentialID string, since time.Time) ([]keybearer.UsageHour, error) {
 	return s.active.Load().UsageHours(ctx, credentialID, since)

@@ -30,6 +30,7 @@ type Config struct {
 	Identities []keybearer.Identity
 	Users      keybearer.ActingUsers // who proves acting users; nil: every assertion of one is refused
 	Dialer     *dial.Dialer
+	Trusted    func() error      // whether the store's records may be relied on, asked for each request; nil: always
 	Roots      *x509.CertPool    // that destinations are verified with; nil: the system's
 	Revoked    *revocation.Lists // of destinations' certificates; nil: none. The Proxy does not close it
 
