@@ -59,6 +59,9 @@ type App struct {
 	// callers is refused. Default: `token` and `fixed`.
 	IdentitiesRaw []json.RawMessage `json:"identities,omitempty" caddy:"namespace=keybearer.identities inline_key=module"`
 
+	// Who may assert on whose behalf callers ask. Default: nobody, and every such assertion is refused.
+	ActingUsers []*ActingUser `json:"acting_users,omitempty"`
+
 	// Path of the unix socket that the CLI talks to; its mode is 0600. "off" opens none. Default: `admin.sock` in the
 	// home directory.
 	AdminSocket string `json:"admin_socket,omitempty"`
@@ -152,6 +155,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.loadGuests(ctx); err != nil {
+		return err
+	}
+	if err := a.provisionUsers(); err != nil {
 		return err
 	}
 	if a.AdminSocket != "off" {

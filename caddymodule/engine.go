@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -235,7 +236,7 @@ type engine struct {
 func (a *App) engineKey() string {
 	key := []any{
 		"engine", a.coreKey(), a.rootsHash, a.revoked, a.revokedHash, a.private, a.AllowMetadata, a.Resolver,
-		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts,
+		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts, a.ActingUsers,
 	}
 	for _, identity := range a.identities {
 		key = append(key, guestKey(identity))
@@ -263,6 +264,9 @@ func openEngine(a *App) (_ *engine, err error) {
 	e.every(sweepEvery, func(context.Context) { callers.Sweep(callersIdle) })
 	var identities []keybearer.Identity
 	for _, guest := range a.identities {
+		if g, ok := guest.(interface{ trust(*x509.CertPool) }); ok {
+			g.trust(a.roots)
+		}
 		i, err := guest.OpenIdentity(context.Background(), callers, logs.logger())
 		if err != nil {
 			return nil, fmt.Errorf("identity: %w", err)
@@ -280,9 +284,18 @@ func openEngine(a *App) (_ *engine, err error) {
 		return nil, fmt.Errorf("revoked: %w", err)
 	}
 	e.add(revoked.Close)
+	var users keybearer.ActingUsers
+	opened, err := a.openUsers()
+	if err != nil {
+		return nil, fmt.Errorf("acting_user: %w", err)
+	}
+	if opened != nil {
+		e.add(opened.Close)
+		users = opened
+	}
 	e.proxy, err = proxy.New(proxy.Config{
 		Trusted: e.core.trusted(),
-		Store:   e.core.store, Keyring: e.core.keyring, Auditor: e.core.auditor, Identities: identities,
+		Store:   e.core.store, Keyring: e.core.keyring, Auditor: e.core.auditor, Identities: identities, Users: users,
 		Dialer: dial.New(dial.Config{
 			AllowPrivate: a.private, AllowMetadata: a.AllowMetadata, Resolver: a.Resolver, Timeout: time.Duration(a.Timeouts.Dial),
 		}),

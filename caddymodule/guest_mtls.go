@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -142,15 +141,6 @@ func (m *MTLSIdentity) config() (identity.MTLSConfig, error) {
 		c.Map = append(c.Map, identity.Mapping{Subject: entry.Subject, Caller: name})
 	}
 	return c, nil
-}
-
-// callerName returns the name in "app:<name>".
-func callerName(text string) (string, error) {
-	name, ok := strings.CutPrefix(text, "app:")
-	if !ok || !keybearer.ValidName(name) {
-		return "", fmt.Errorf("caller %q is not of the form app:<name>, for example app:billing", text)
-	}
-	return name, nil
 }
 
 // Fingerprint is of the revocation lists, so that a reload forgets issuers that have none any more.

@@ -152,11 +152,10 @@ func (h *Handler) parse() error {
 		return fmt.Errorf("shared_host_ok says something about a fixed caller, and there is none: remove it, or add caller app:<name>")
 	}
 	if h.Caller != "" {
-		name, err := callerName(h.Caller)
-		if err != nil {
+		var err error
+		if h.route.Caller, err = callerName(h.Caller); err != nil {
 			return err
 		}
-		h.route.Caller = name
 	}
 	if h.Credential != "" {
 		ref, err := keybearer.ParseRef(h.Credential)

@@ -13,6 +13,8 @@ type filter struct {
 	cookies   bool
 	trace     bool
 	strict    bool // the rule has methods or a path: nothing may override either behind it
+	scrub     bool // bodies of answers
+	upgrade   bool // it is to become a WebSocket
 	foreign   recognize
 }
 
@@ -64,6 +66,8 @@ func (f *filter) keep(name, value string) (string, bool) {
 		strings.HasPrefix(n, tagPrefix), strings.HasPrefix(n, "proxy-"), strings.HasPrefix(n, "x-forwarded-"),
 		f.strict && overrides[n],
 		n == "authorization" && ofConnection(value),
+		f.scrub && unscrubbable[n],
+		f.upgrade && (n == "sec-websocket-key" || n == "sec-websocket-version"), // see Pass.Upgrade
 		holdsToken(n, value), f.foreign.holds(value):
 		return "", false
 	case n == "cookie":

@@ -62,6 +62,9 @@ func newGate(c *Config) *Gate {
 			g.foreign = append(g.foreign, r)
 		}
 	}
+	if r, ok := c.Users.(keybearer.Recognizer); ok {
+		g.foreign = append(g.foreign, r) // wherever an app puts an assertion, it goes to nobody else
+	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
 		g.snapshots.changed(changes)
 		g.epoch.Add(1)
@@ -127,7 +130,7 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 		return tagError("the credential is not named as <scope>/<name>")
 	}
 	p.event.Scope, p.event.Credential = ref.Scope, ref.Name
-	p.asks.ref, p.asks.method = ref, c.Method
+	p.asks.ref, p.asks.method, p.asks.handshake = ref, c.Method, c.handshake()
 	if t.actingUser != "" {
 		if err := g.prove(ctx, &p.asks, t.actingUser, caller); err != nil {
 			return err
@@ -179,6 +182,10 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	if err := p.asks.refusal(&d); err != nil {
 		return err
 	}
+	wish, err := p.asks.wish(&snap.Credential.Current.Terms)
+	if err != nil {
+		return err
+	}
 	if err := g.spend(ctx, p); err != nil {
 		return err
 	}
@@ -197,19 +204,24 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	case !sealed.Allowed() || sealed.Destination != d.Destination:
 		return keybearer.NewError(keybearer.DestinationNotAllowed, "the secret was not given for this destination")
 	}
+	if !o.terms.WebSocket {
+		wish = nil
+	}
 	p.grant(&snap, o, d.Destination, addresses, d.DropOverrides() || sealed.DropOverrides())
+	p.handshake, p.filter.upgrade = wish, wish != nil
 	return nil
 }
 
 // asks is what a request wants and what proves its caller: all that is needed to judge it again. It is immutable once the
 // request has been read.
 type asks struct {
-	evidence keybearer.Evidence
-	ref      keybearer.Ref
-	target   policy.Target
-	method   string
-	user     *keybearer.User  // on whose behalf; nil: nobody's
-	bogus    *keybearer.Error // why the assertion of a user does not hold; nil: it does, or there is none
+	evidence  keybearer.Evidence
+	ref       keybearer.Ref
+	target    policy.Target
+	method    string
+	handshake *handshake       // of a WebSocket; nil: it is to be none
+	user      *keybearer.User  // on whose behalf; nil: nobody's
+	bogus     *keybearer.Error // why the assertion of a user does not hold; nil: it does, or there is none
 }
 
 func (a *asks) decide(now time.Time, caller *keybearer.Caller, snap *snapshot, reach policy.Reach) policy.Decision {

@@ -153,10 +153,19 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 		return nil, failure
 	}
 	b.delivered()
-	resp.Request = nil                                  // it holds the secret
-	if resp.StatusCode < 200 || resp.StatusCode > 999 { // an unasked 101, or no status at all
+	resp.Request = nil // it holds the secret
+	var failure *keybearer.Error
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		failure = p.Upgraded(resp.Header)
+	case resp.StatusCode < 200 || resp.StatusCode > 999: // no status at all
+		failure = keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
+	default:
+		failure = p.Scrubbable(resp.StatusCode, resp.Header, resp.Body != http.NoBody)
+	}
+	if failure != nil {
 		resp.Body.Close()
-		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
+		return nil, failure
 	}
 	return resp, nil
 }
