@@ -50,6 +50,9 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if t.destination != "" {
 		return nil, tagError("CONNECT and Keybearer-Destination both name a destination")
 	}
+	if t.actingUser != "" { // it would carry over to nothing, and look as if it did
+		return nil, tagError("CONNECT asserts an acting user: each request inside the tunnel asserts its own")
+	}
 	if port == 443 {
 		return nil, keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
 	}
