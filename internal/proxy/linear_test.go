@@ -158,9 +158,8 @@ func late() {
 
 // office makes the changes, and remembers what is in force: it alone changes anything.
 type office struct {
-	l       *lab
-	secrets map[string]int
-	now     map[string]standing
+	l   *lab
+	now map[string]standing
 }
 
 func (o *office) credential(e event) {
