@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,5 +136,23 @@ func TestSizes(t *testing.T) {
 		if got := Count(n); got != want {
 			t.Errorf("%d: %s", n, got)
 		}
+	}
+}
+
+func TestClassesThatAreApartAreFound(t *testing.T) {
+	draw := rand.New(rand.NewPCG(1, 2))
+	samples := map[string][]float64{}
+	for range 20_000 {
+		samples["a"] = append(samples["a"], 1000+100*draw.NormFloat64())
+		samples["b"] = append(samples["b"], 1000+100*draw.NormFloat64())
+		samples["c"] = append(samples["c"], 1010+100*draw.NormFloat64())
+	}
+	far, which, lines := Apart(samples)
+	if far < 7 || !strings.HasSuffix(which, "against c") || len(lines) != 3 {
+		t.Errorf("%.1f between %s: %q", far, which, lines)
+	}
+	delete(samples, "c")
+	if near, _, _ := Apart(samples); near >= 4.5 {
+		t.Errorf("two of a kind are %.1f apart", near)
 	}
 }
