@@ -29,6 +29,7 @@ type standing struct {
 // event is an operation of a history: a use, or a change. What concerns every credential has no credential.
 type event struct {
 	credential string // "": all
+	as         string // of a use: how it names the credential
 	change     string // "": a use
 	level      keybearer.Level
 }
@@ -95,24 +96,23 @@ func (s standing) use() seen {
 }
 
 var useModel = porcupine.Model{
-	// Each credential has its own history, with the changes that concern all.
+	// Each name of a credential has its own history, with the changes of the credential and those that concern all. While a change is made, and is not
+	// acknowledged, one who calls the credential by its name may see it before one who calls it by its id: they are cached apart.
 	Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {
-		index := map[string]int{}
+		names := map[string]string{}
 		for _, o := range history {
-			if name := o.Input.(event).credential; name != "" {
-				if _, ok := index[name]; !ok {
-					index[name] = len(parts)
-					parts = append(parts, nil)
-				}
+			if e := o.Input.(event); e.as != "" {
+				names[e.as] = e.credential
 			}
 		}
-		for _, o := range history {
-			name := o.Input.(event).credential
-			for other, i := range index {
-				if name == "" || name == other {
-					parts[i] = append(parts[i], o)
+		for as, credential := range names {
+			var part []porcupine.Operation
+			for _, o := range history {
+				if e := o.Input.(event); e.as == as || e.as == "" && (e.credential == "" || e.credential == credential) {
+					part = append(part, o)
 				}
 			}
+			parts = append(parts, part)
 		}
 		return parts
 	},
@@ -208,13 +208,17 @@ func history(t *testing.T, size int) []porcupine.Operation {
 	l := newLab(t, gated(k), func(_ *lab, c *Config) { c.Store = lateStore{c.Store} })
 	k.set(func() error { late(); return nil })
 	names := []string{"crm", "mail"}
-	calls := map[string][]*Call{}
+	type named struct {
+		event
+		call *Call
+	}
+	var targets []named
 	for _, name := range names {
 		c := l.credential(name, l.bearer(), secretText(1))
 		for _, ref := range []string{"docs/" + name, l.scope.ID + "/" + c.ID} {
-			calls[name] = append(calls[name], &Call{Method: "GET", Target: l.plain() + "/", Route: &Route{}, Fields: []Field{
+			targets = append(targets, named{event{credential: name, as: ref}, &Call{Method: "GET", Target: l.plain() + "/", Route: &Route{}, Fields: []Field{
 				{"Keybearer-Credential", ref}, {"Proxy-Authorization", "Bearer " + l.token},
-			}})
+			}}})
 		}
 	}
 	began := time.Now()
@@ -243,8 +247,8 @@ func history(t *testing.T, size int) []porcupine.Operation {
 	for client := range 6 {
 		clients.Go(func() {
 			for range uses {
-				name := names[rand.IntN(len(names))]
-				perform(client, event{credential: name}, func() any { return l.use(calls[name][rand.IntN(2)]) })
+				of := targets[rand.IntN(len(targets))]
+				perform(client, of.event, func() any { return l.use(of.call) })
 			}
 		})
 	}
