@@ -251,7 +251,7 @@ func openEngine(a *App) (_ *engine, err error) {
 	e.every(sweepEvery, func(context.Context) { callers.Sweep(callersIdle) })
 	identities := []keybearer.Identity{identity.Token{Callers: callers}, identity.Fixed{Callers: callers}}
 	for _, guest := range a.identities {
-		i, err := guest.OpenIdentity(context.Background(), e.core.store, logs.logger())
+		i, err := guest.OpenIdentity(context.Background(), callers, logs.logger())
 		if err != nil {
 			return nil, fmt.Errorf("identity: %w", err)
 		}

@@ -34,7 +34,7 @@ type AuditModule interface {
 // IdentityModule is a module in the namespace keybearer.identities: a further way to prove who calls.
 type IdentityModule interface {
 	caddy.Module
-	// OpenIdentity returns the identity; callers are looked up in the store, which stays the app's. When the identity
-	// is an io.Closer, the app closes it before the store.
-	OpenIdentity(ctx context.Context, store keybearer.Store, logger *slog.Logger) (keybearer.Identity, error)
+	// OpenIdentity returns the identity; it looks callers up in callers, which stays the app's. When the identity
+	// is an io.Closer, the app closes it before that.
+	OpenIdentity(ctx context.Context, callers keybearer.Callers, logger *slog.Logger) (keybearer.Identity, error)
 }

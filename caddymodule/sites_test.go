@@ -156,8 +156,8 @@ func TestSuggestedAccessLog(t *testing.T) {
 
 // byPeer is a guest: it proves the caller "billing" by the uid at the other end of a unix socket.
 type byPeer struct {
-	UID   uint32 `json:"uid"`
-	store keybearer.Store
+	UID     uint32 `json:"uid"`
+	callers keybearer.Callers
 }
 
 func init() { caddy.RegisterModule(byPeer{}) }
@@ -172,15 +172,15 @@ func (p *byPeer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return end(d, "by_peer")
 }
 
-func (p *byPeer) OpenIdentity(_ context.Context, store keybearer.Store, _ *slog.Logger) (keybearer.Identity, error) {
-	return &byPeer{p.UID, store}, nil
+func (p *byPeer) OpenIdentity(_ context.Context, callers keybearer.Callers, _ *slog.Logger) (keybearer.Identity, error) {
+	return &byPeer{p.UID, callers}, nil
 }
 
 func (p *byPeer) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
 	if e.Peer == nil || e.Peer.UID != p.UID {
 		return nil, nil
 	}
-	return p.store.Caller(ctx, "billing")
+	return p.callers.ByName(ctx, "billing")
 }
 
 var _ IdentityModule = (*byPeer)(nil)

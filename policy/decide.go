@@ -20,6 +20,7 @@ type Request struct {
 	Caller *keybearer.Caller // as authenticated
 	User   string            // acting user, as asserted and verified; "" when there is none
 	Groups []string          // of the acting user; without a user they count for nothing
+	Bogus  bool              // an acting user was asserted, and the assertion does not hold; then there is no User
 	Now    time.Time         // when it is the zero time, every credential that can expire has expired
 }
 
@@ -104,6 +105,8 @@ func judge(req *Request, snap Snapshot) (step, keybearer.Code, string) {
 	case deleted:
 		return stepGrant, keybearer.CredentialDeleted, "the credential was deleted"
 
+	case req.Bogus:
+		return stepUser, keybearer.UserRequired, "the assertion of the acting user does not hold"
 	case req.User != "" && userLevel(cred.Grants, req.User, req.Groups) < keybearer.Use:
 		return stepUser, keybearer.CredentialForbidden, "the acting user has no grant, and is in no group that has one"
 	case req.User == "" && cred.Current.Terms.RequireUser:

@@ -77,6 +77,7 @@ func TestDecide(t *testing.T) {
 		"user with a grant":           {func(r *Request, s *Snapshot) { r.Groups = nil; s.Credential.Grants[1].Subject = "user:ann" }, ""},
 		"app's grant is not a user's": {func(r *Request, _ *Snapshot) { r.User, r.Groups = "billing", nil }, keybearer.CredentialForbidden},
 		"no user, none needed":        {func(r *Request, _ *Snapshot) { r.User, r.Groups = "", nil }, ""},
+		"a bogus user":                {func(r *Request, _ *Snapshot) { r.User, r.Bogus = "", true }, keybearer.UserRequired},
 		"no user, one needed":         {func(r *Request, s *Snapshot) { r.User = ""; s.Credential.Current.Terms.RequireUser = true }, keybearer.UserRequired},
 		"user needed and there":       {func(_ *Request, s *Snapshot) { s.Credential.Current.Terms.RequireUser = true }, ""},
 		"disabled":                    {func(_ *Request, s *Snapshot) { s.Credential.Disabled = true }, keybearer.CredentialDisabled},

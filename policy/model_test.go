@@ -203,7 +203,7 @@ func modelDecide(req *Request, snap Snapshot, reach Reach) keybearer.Code {
 		return keybearer.CredentialDeleted
 	case !c.DeletedAt.IsZero(), req.User != "" && theirs == 0:
 		return keybearer.CredentialForbidden
-	case c.Current.Terms.RequireUser && req.User == "":
+	case req.Bogus, c.Current.Terms.RequireUser && req.User == "":
 		return keybearer.UserRequired
 	case c.Disabled:
 		return keybearer.CredentialDisabled
@@ -228,9 +228,10 @@ func drawRequest(t *rapid.T) *Request {
 	case 2:
 		caller.DeletedAt = modelNow
 	}
+	user := rapid.SampledFrom([]string{"", "", "ann", "bob", "bogus"}).Draw(t, "user")
 	return &Request{
 		Target: drawTarget(t), Method: drawMethod(t), Caller: caller,
-		User:   rapid.SampledFrom([]string{"", "", "ann", "bob"}).Draw(t, "user"),
+		User: strings.TrimPrefix(user, "bogus"), Bogus: user == "bogus",
 		Groups: rapid.SampledFrom([][]string{nil, {"ops"}, {"dev", "ops"}}).Draw(t, "groups"),
 		Now:    rapid.SampledFrom([]time.Time{modelNow, modelNow, {}}).Draw(t, "now"),
 	}

@@ -70,7 +70,9 @@ func (c *Callers) Sweep(idle time.Duration) {
 }
 
 var (
-	errToken = keybearer.NewError(keybearer.CallerUnauthenticated, "the token is unknown, revoked or expired")
+	errToken  = keybearer.NewError(keybearer.CallerUnauthenticated, "the token is unknown, revoked or expired")
+	errCaller = keybearer.NewError(keybearer.CallerUnauthenticated, "the caller that the proof names does not exist or is disabled").
+			WithHint("create it: keybearer caller create <name> --scope <scope>")
 	errFixed = keybearer.NewError(keybearer.CallerUnauthenticated, "the caller that is fixed for this listener does not exist or is disabled").
 			WithHint("create it: keybearer caller create <name> --scope <scope>")
 )
@@ -91,8 +93,23 @@ func unavailable(ctx context.Context, err error) error {
 	return &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "identify caller", Err: err}
 }
 
+// ByName implements [keybearer.Callers].
+func (c *Callers) ByName(ctx context.Context, name string) (*keybearer.Caller, error) {
+	caller, err := c.names.Get(ctx, name, c.byName)
+	if keybearer.CodeOf(err) == keybearer.NotFound {
+		return nil, errCaller
+	}
+	if err != nil {
+		return nil, unavailable(ctx, err)
+	}
+	if !caller.Live() || caller.Name != name {
+		return nil, errCaller
+	}
+	return caller, nil
+}
+
 // Token proves callers by the tokens that were made for them (prefix kb_).
-type Token struct{ Callers *Callers }
+type Token struct{ Callers keybearer.Callers }
 
 // Identify implements [keybearer.Identity]. Two tokens of different callers are refused.
 func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
@@ -101,7 +118,7 @@ func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 		if !strings.HasPrefix(text, keybearer.CallerTokenPrefix) {
 			continue
 		}
-		caller, err := t.Callers.byToken(ctx, keybearer.HashToken(text))
+		caller, err := t.Callers.ByToken(ctx, keybearer.HashToken(text))
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +130,8 @@ func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 	return proven, nil
 }
 
-func (c *Callers) byToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
+// ByToken implements [keybearer.Callers].
+func (c *Callers) ByToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
 	caller, err := c.tokens.Get(ctx, hash, c.byHash)
 	if keybearer.CodeOf(err) == keybearer.NotFound {
 		return nil, errToken
@@ -134,22 +152,19 @@ func (c *Callers) byToken(ctx context.Context, hash keybearer.TokenHash) (*keybe
 }
 
 // Fixed proves the caller that the operator fixed for a listener or route.
-type Fixed struct{ Callers *Callers }
+type Fixed struct{ Callers keybearer.Callers }
 
 // Identify implements [keybearer.Identity].
 func (f Fixed) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
 	if e.Fixed == "" {
 		return nil, nil
 	}
-	caller, err := f.Callers.names.Get(ctx, e.Fixed, f.Callers.byName)
-	if keybearer.CodeOf(err) == keybearer.NotFound {
+	caller, err := f.Callers.ByName(ctx, e.Fixed)
+	if keybearer.CodeOf(err) == keybearer.CallerUnauthenticated {
 		return nil, errFixed
 	}
 	if err != nil {
-		return nil, unavailable(ctx, err)
-	}
-	if !caller.Live() {
-		return nil, errFixed
+		return nil, err
 	}
 	return caller, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/policy"
@@ -49,8 +50,8 @@ type Route struct {
 }
 
 // evidence is what proves the caller; of a request inside a tunnel also what the CONNECT brought.
-func (c *Call) evidence(tokens []string) keybearer.Evidence {
-	e := keybearer.Evidence{Tokens: tokens, TLS: c.TLS, Peer: c.Peer, Fixed: c.Route.Caller}
+func (c *Call) evidence(tokens []string, at time.Time) keybearer.Evidence {
+	e := keybearer.Evidence{Tokens: tokens, TLS: c.TLS, Peer: c.Peer, Fixed: c.Route.Caller, At: at}
 	if c.Tunnel != nil {
 		e.TLS, e.Peer = c.Tunnel.TLS, c.Tunnel.Peer
 	}
@@ -83,8 +84,8 @@ func tagError(detail string) *keybearer.Error {
 	return keybearer.NewError(keybearer.TagInvalid, detail)
 }
 
-// read finds the tags. It refuses whatever could be read two ways.
-func (c *Call) read() (t tags, err *keybearer.Error) {
+// read finds the tags. It refuses whatever could be read two ways. foreign recognizes proofs that are no tokens of ours; nil: there are none.
+func (c *Call) read(foreign recognize) (t tags, err *keybearer.Error) {
 	t.mode = gatewayMode
 	switch {
 	case c.Route.fixed():
@@ -139,7 +140,7 @@ func (c *Call) read() (t tags, err *keybearer.Error) {
 				userinfo = user
 			}
 		case t.mode != proxyMode && strings.EqualFold(f.Name, "Authorization"):
-			if text, ok := bearer(f.Value); ok && keybearer.LooksLikeToken(text) {
+			if text, ok := bearer(f.Value); ok && (keybearer.LooksLikeToken(text) || foreign.holds(text)) {
 				t.tokens = append(t.tokens, text)
 			}
 		case strings.EqualFold(f.Name, "Origin") || hasPrefixFold(f.Name, "Sec-Fetch-") && !strings.EqualFold(f.Name, "Sec-Fetch-Mode"):
@@ -198,6 +199,18 @@ func (t *tags) carry(tunnel *Tunnel) *keybearer.Error {
 		t.credential = tunnel.Credential
 	}
 	return nil
+}
+
+// recognize reports whether a text holds a proof of a caller that is no token of ours. The zero value recognizes none.
+type recognize []keybearer.Recognizer
+
+func (r recognize) holds(text string) bool {
+	for _, i := range r {
+		if i.Recognize(text) {
+			return true
+		}
+	}
+	return false
 }
 
 // target finds the one destination that the request names.

@@ -13,6 +13,7 @@ type filter struct {
 	cookies   bool
 	trace     bool
 	strict    bool // the rule has methods or a path: nothing may override either behind it
+	foreign   recognize
 }
 
 // fold makes names that some server takes for one and the same equal: lower case, "_" as "-".
@@ -62,7 +63,7 @@ func (f *filter) keep(name, value string) (string, bool) {
 	case dropped[n], n == f.inject, f.nominated[n],
 		strings.HasPrefix(n, tagPrefix), strings.HasPrefix(n, "proxy-"), strings.HasPrefix(n, "x-forwarded-"),
 		f.strict && overrides[n],
-		holdsToken(n, value):
+		holdsToken(n, value), f.foreign.holds(value):
 		return "", false
 	case n == "cookie":
 		if !f.cookies {

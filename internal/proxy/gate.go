@@ -17,6 +17,9 @@ import (
 // Gate decides. It is safe for concurrent use.
 type Gate struct {
 	identities []keybearer.Identity
+	foreign    recognize             // of the identities
+	users      keybearer.ActingUsers // nil: there is no issuer that could assert one
+	spender    keybearer.Spender     // nil: nothing remembers which assertions were used
 	snapshots  *snapshots
 	auditor    keybearer.Auditor
 	dialer     *dial.Dialer
@@ -35,7 +38,7 @@ type Gate struct {
 // newGate wires a gate; c has its defaults filled in.
 func newGate(c *Config) *Gate {
 	g := &Gate{
-		identities: c.Identities, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
+		identities: c.Identities, users: c.Users, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
 		sampled: rate.NewLimiter(20, 100),
 		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
@@ -47,6 +50,12 @@ func newGate(c *Config) *Gate {
 	g.snapshots.readScope, g.snapshots.readRow = g.snapshots.loadScope, g.snapshots.loadRow
 	if f, ok := c.Store.(keybearer.Follower); ok {
 		g.current = f.Current
+	}
+	g.spender, _ = c.Store.(keybearer.Spender)
+	for _, i := range c.Identities {
+		if r, ok := i.(keybearer.Recognizer); ok {
+			g.foreign = append(g.foreign, r)
+		}
 	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
 		g.snapshots.changed(changes)
@@ -86,7 +95,7 @@ func (g *Gate) newPass(c *Call) *Pass {
 }
 
 func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
-	t, err := c.read()
+	t, err := c.read(g.foreign)
 	if err != nil {
 		return err
 	}
@@ -94,7 +103,7 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 		return keybearer.NewError(keybearer.BadRequest, "the method is not one that Keybearer forwards").
 			WithHint("use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")
 	}
-	p.asks.evidence = c.evidence(t.tokens)
+	p.asks.evidence = c.evidence(t.tokens, p.Started)
 	epoch := g.epoch.Load()
 	caller, err := g.identify(ctx, &p.asks.evidence)
 	if err != nil {
@@ -115,7 +124,15 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 		return tagError("the credential is not named as <scope>/<name>")
 	}
 	p.event.Scope, p.event.Credential = ref.Scope, ref.Name
-	p.asks.ref, p.asks.method, p.asks.user = ref, c.Method, t.actingUser != ""
+	p.asks.ref, p.asks.method = ref, c.Method
+	if t.actingUser != "" {
+		if err := g.prove(ctx, &p.asks, t.actingUser, caller); err != nil {
+			return err
+		}
+	}
+	if p.asks.user != nil {
+		p.event.ActingUser = p.asks.user.ID
+	}
 	p.prepare(c)
 	return g.settle(ctx, p, caller, epoch)
 }
@@ -158,6 +175,9 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	if err := p.asks.refusal(&d); err != nil {
 		return err
 	}
+	if err := g.spend(ctx, p); err != nil {
+		return err
+	}
 	if err := g.intend(ctx, p); err != nil {
 		return err
 	}
@@ -168,7 +188,7 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	// The terms that were sealed with the secret have the last word.
 	sealed := policy.Admit(o.terms, &p.asks.target, p.asks.method, addresses.Reach)
 	switch {
-	case o.terms.RequireUser:
+	case o.terms.RequireUser && p.asks.user == nil:
 		return keybearer.NewError(keybearer.UserRequired, "")
 	case !sealed.Allowed() || sealed.Destination != d.Destination:
 		return keybearer.NewError(keybearer.DestinationNotAllowed, "the secret was not given for this destination")
@@ -184,17 +204,22 @@ type asks struct {
 	ref      keybearer.Ref
 	target   policy.Target
 	method   string
-	user     bool // it asserts an acting user
+	user     *keybearer.User  // on whose behalf; nil: nobody's
+	bogus    *keybearer.Error // why the assertion of a user does not hold; nil: it does, or there is none
 }
 
 func (a *asks) decide(now time.Time, caller *keybearer.Caller, snap *snapshot, reach policy.Reach) policy.Decision {
-	return policy.Decide(&policy.Request{Target: &a.target, Method: a.method, Caller: caller, Now: now}, snap.Snapshot, reach)
+	r := policy.Request{Target: &a.target, Method: a.method, Caller: caller, Now: now, Bogus: a.bogus != nil}
+	if a.user != nil {
+		r.User, r.Groups = a.user.ID, a.user.Groups
+	}
+	return policy.Decide(&r, snap.Snapshot, reach)
 }
 
 // refusal returns the error of a decision that refuses.
 func (a *asks) refusal(d *policy.Decision) *keybearer.Error {
-	if a.user && (d.Allowed() || d.Code == keybearer.UserRequired) {
-		return keybearer.NewError(keybearer.UserRequired, "the acting user's assertion cannot be verified: no issuer is configured")
+	if d.Code == keybearer.UserRequired && a.bogus != nil {
+		return a.bogus
 	}
 	return keybearer.AsError(d.Err())
 }
@@ -219,6 +244,50 @@ func (g *Gate) identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 		return nil, keybearer.NewError(keybearer.CallerUnauthenticated, "the request carries no proof of its caller")
 	}
 	return proven, nil
+}
+
+// prove judges the assertion of an acting user. One that does not hold is a refusal only once the caller's own grant has been judged, so that it
+// tells strangers nothing.
+func (g *Gate) prove(ctx context.Context, a *asks, assertion string, caller *keybearer.Caller) *keybearer.Error {
+	switch {
+	case g.users == nil:
+		a.bogus = keybearer.NewError(keybearer.UserRequired, "the acting user's assertion cannot be verified: no issuer is configured")
+		return nil
+	case g.spender == nil:
+		a.bogus = keybearer.NewError(keybearer.UserRequired, "the acting user's assertion cannot be accepted: this store does not remember which were used")
+		return nil
+	}
+	user, err := g.users.Prove(ctx, assertion, caller, a.evidence.At)
+	switch {
+	case keybearer.CodeOf(err) == keybearer.UserRequired:
+		a.bogus = keybearer.AsError(err)
+	case err != nil:
+		return keybearer.AsError(err)
+	case user == nil || user.ID == "":
+		a.bogus = keybearer.NewError(keybearer.UserRequired, "the assertion names nobody")
+	default:
+		a.user = user
+	}
+	return nil
+}
+
+// spend uses up the assertion of the acting user, once for the pass: it counts one time, and refusals do not consume it.
+func (g *Gate) spend(ctx context.Context, p *Pass) *keybearer.Error {
+	if p.asks.user == nil || p.spent {
+		return nil
+	}
+	err := g.spender.Spend(ctx, p.asks.user.Once, p.asks.user.Until)
+	switch {
+	case err == nil:
+		p.spent = true
+		return nil
+	case keybearer.CodeOf(err) == keybearer.AlreadyExists:
+		return keybearer.NewError(keybearer.UserRequired, "the acting user's assertion was used before").
+			WithHint("make a new one, with a jti of its own, for every request")
+	case ctx.Err() != nil:
+		return &keybearer.Error{Code: keybearer.CallerGone, Op: "spend assertion", Err: err}
+	}
+	return &keybearer.Error{Code: keybearer.StoreUnavailable, Op: "spend assertion", Err: err}
 }
 
 // intend records what is about to be done, and again if a second judgement found something else.

@@ -26,6 +26,7 @@ type Pass struct {
 	judged   time.Time
 	event    keybearer.Event
 	intended bool
+	spent    bool // the assertion of its acting user
 	intent   intent
 	filter   filter
 	needles  []string
@@ -69,6 +70,7 @@ func (p *Pass) grant(s *snapshot, o *opened, d policy.Destination, a dial.Addres
 
 func (p *Pass) prepare(c *Call) {
 	p.filter.nominate(c.Fields)
+	p.filter.foreign = p.gate.foreign
 	p.Target = p.asks.target.Path
 	if p.asks.target.HasQuery {
 		p.Target += "?" + p.asks.target.Query

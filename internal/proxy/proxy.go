@@ -27,6 +27,7 @@ type Config struct {
 	Keyring    keybearer.Keyring
 	Auditor    keybearer.Auditor
 	Identities []keybearer.Identity
+	Users      keybearer.ActingUsers // who proves acting users; nil: every assertion of one is refused
 	Dialer     *dial.Dialer
 	Roots      *x509.CertPool // that destinations are verified with; nil: the system's
 

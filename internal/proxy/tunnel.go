@@ -29,11 +29,11 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if c.Route.fixed() {
 		return nil, tagError("the operator fixed credential and destination here; CONNECT is not served")
 	}
-	t, err := c.read()
+	t, err := c.read(g.foreign)
 	if err != nil {
 		return nil, err
 	}
-	evidence := c.evidence(t.tokens)
+	evidence := c.evidence(t.tokens, p.Started)
 	caller, err := g.identify(ctx, &evidence)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,152 @@
+// Command mutate breaks the guards one at a time and sees whether a test fails.
+//
+// A mutant is one small change of a condition, a comparison or a statement. All mutants of a package are compiled into one test binary, each
+// behind a number, and the binary runs once for each number: so breaking a thousand guards costs a thousand runs and one build. The
+// tree is not touched: the changed files are given to the compiler as an overlay.
+//
+// A mutant that no test notices survives. Those that cannot be noticed, because what they change makes no difference, are listed with
+// the reason in survivors.txt; every other survivor is a hole in the tests.
+//
+//	go run ./test/mutate                        # every package of targets.go
+//	go run ./test/mutate -only internal/dial    # one package, nothing is written
+//	go run ./test/mutate -only policy -file decide.go -v
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	only := flag.String("only", "", "this `package` alone")
+	file := flag.String("file", "", "this `file` of it alone")
+	jobs := flag.Int("jobs", runtime.NumCPU(), "test binaries that run at a time")
+	verbose := flag.Bool("v", false, "tell of each mutant")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	explained, err := readSurvivors("test/mutate/survivors.txt")
+	if err != nil {
+		fail(err)
+	}
+	var all []score
+	holes := 0
+	for _, t := range targets {
+		if *only != "" && t.dir != *only {
+			continue
+		}
+		if *file != "" {
+			t.files = []string{*file}
+		}
+		began := time.Now()
+		s, err := run(ctx, t, *jobs, explained, *verbose)
+		if err != nil {
+			fail(fmt.Errorf("%s: %w", t.dir, err))
+		}
+		all = append(all, s)
+		holes += len(s.holes)
+		fmt.Printf("%-18s %4d mutants, %4d killed, %2d explained, %2d holes, %v\n",
+			t.dir, s.mutants, s.killed, s.explained, len(s.holes), time.Since(began).Round(time.Second))
+		for _, m := range s.holes {
+			fmt.Println("  survived:", m)
+		}
+	}
+	if len(all) == 0 {
+		fail(fmt.Errorf("%s is not in targets.go", *only))
+	}
+	if *only == "" && *file == "" {
+		if err := report("docs/mutation.md", all, explained); err != nil {
+			fail(err)
+		}
+	}
+	if holes > 0 {
+		fail(fmt.Errorf("%d mutants survived", holes))
+	}
+}
+
+// readSurvivors reads lines "<mutant>  # <reason>". Mutants are named by file, function and change, so that a line survives an edit
+// elsewhere in the file.
+func readSurvivors(path string) (map[string]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	list := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, reason, ok := strings.Cut(line, "  # ")
+		if !ok || strings.TrimSpace(reason) == "" {
+			return nil, fmt.Errorf("%s: a line without a reason: %s", path, line)
+		}
+		list[strings.TrimSpace(name)] = reason
+	}
+	return list, nil
+}
+
+// reasonFor returns why the mutant cannot matter; a name in the list that ends with an asterisk stands for all that begin like it.
+func reasonFor(explained map[string]string, name string) string {
+	if reason, ok := explained[name]; ok {
+		return reason
+	}
+	for begin, reason := range explained {
+		if front, ok := strings.CutSuffix(begin, "*"); ok && strings.HasPrefix(name, front) {
+			return reason
+		}
+	}
+	return ""
+}
+
+// report writes what was found as a page.
+func report(path string, all []score, explained map[string]string) error {
+	var b strings.Builder
+	b.WriteString("# Breaking the guards\n\nWritten by `make mutate`. Every condition, comparison and statement of the guards was changed, one at a time, and the\n" +
+		"package's own tests were run against each change. What a mutant is and how it is made is told in `test/mutate`.\n\n" +
+		"| package | files | mutants | killed | cannot matter | holes |\n|---|---|---|---|---|---|\n")
+	var mutants, killed, harmless, holes int
+	for _, s := range all {
+		fmt.Fprintf(&b, "| `%s` | %d | %d | %d (%.1f %%) | %d | %d |\n", s.dir, s.files, s.mutants, s.killed, s.percent(), s.explained, len(s.holes))
+		mutants, killed, harmless, holes = mutants+s.mutants, killed+s.killed, harmless+s.explained, holes+len(s.holes)
+	}
+	total := score{mutants: mutants, killed: killed}
+	fmt.Fprintf(&b, "| together | | %d | %d (%.1f %%) | %d | %d |\n\n", mutants, killed, total.percent(), harmless, holes)
+	b.WriteString("## Survivors\n\n")
+	for _, s := range all {
+		for _, m := range s.holes {
+			fmt.Fprintf(&b, "- `%s`: **a hole in the tests**\n", m)
+		}
+		for _, m := range s.survivors {
+			fmt.Fprintf(&b, "- `%s`: %s\n", m, reasonFor(explained, m))
+		}
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// score is what became of the mutants of a package.
+type score struct {
+	dir                        string
+	files                      int
+	mutants, killed, explained int
+	survivors, holes           []string
+}
+
+func (s *score) percent() float64 { return 100 * float64(s.killed) / float64(max(s.mutants, 1)) }
+
+func (s *score) sort() {
+	slices.Sort(s.survivors)
+	slices.Sort(s.holes)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "mutate:", err)
+	os.Exit(1)
+}
