@@ -62,6 +62,7 @@ var kinds = map[string][]string{
 	"rule": {
 		"credential.edit/terms", "credential.disable", "credential.enable", "credential.delete", "credential.restore",
 		"grant.set", "grant.remove", "destination.add", "destination.replace", "destination.remove",
+		"destination.try", "destination.enforce", "destination.discard",
 	},
 	"keep": {
 		"scope.list", "scope.show", "scope.edit", "scope.delete", "scope.generate-key", "scope.rotate-key", "scope.regenerate-key", "scope.move-key",

@@ -24,7 +24,7 @@ var oracleSeed = flag.Uint64("oracle.seed", 0, "of TestSoakPermissionsAgainstCed
 // scopes that they are not of, and what was deleted comes back under its old name.
 func TestSoakPermissionsAgainstCedar(t *testing.T) {
 	const stepsOfWorld = 5_000 // then names have become scarce
-	total := soak.Size(t, 3_000, 1_000_000)
+	total := soak.Size(t, 2_000, 1_000_000)
 	seed := *oracleSeed
 	if seed == 0 {
 		seed = rand.Uint64()
