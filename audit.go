@@ -17,6 +17,7 @@ type Event struct {
 	CredentialID      string    `json:"credential_id,omitempty"`
 	SecretVersion     uint64    `json:"secret_version,omitempty"`
 	Caller            string    `json:"caller,omitempty"`      // name
+	TokenID           string    `json:"token_id,omitempty"`    // of the caller's token that was presented; empty when another proof was
 	ActingUser        string    `json:"acting_user,omitempty"` // id
 	Operator          string    `json:"operator,omitempty"`    // id, without "user:"
 	Method            string    `json:"method,omitempty"`

@@ -57,6 +57,7 @@ type Credential struct {
 	Disabled    bool      `json:"disabled,omitempty"`
 	PassCookies bool      `json:"pass_cookies,omitempty"` // Cookie reaches the destination
 	PassTrace   bool      `json:"pass_trace,omitempty"`   // traceparent, tracestate and baggage do
+	ScrubBody   bool      `json:"scrub_body,omitempty"`   // bodies of answers come back without the secret
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`    // zero: never
 	Grants      []Grant   `json:"grants"`                 // sorted by subject, one for each
 	Current     Version   `json:"current"`                // Current.Terms are the terms in force

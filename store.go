@@ -159,6 +159,9 @@ type Ledger interface {
 	Usage(ctx context.Context, credentialIDs ...string) (map[string]Usage, error)
 	// UsageHours returns hourly buckets of a credential ("" for all together) since a time, oldest first; hours without use are left out.
 	UsageHours(ctx context.Context, credentialID string, since time.Time) ([]UsageHour, error)
+	// LastUses returns when each of these callers (as "app:<name>") and tokens (by id) last sent a request that concerned a known credential,
+	// refusals included: whoever rotates tokens wants to know that nobody presents the old one any more. Those that never did are absent.
+	LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error)
 }
 
 // Checkpoint is a position in an audit log.
@@ -171,6 +174,7 @@ type Checkpoint struct {
 type UseRecord struct {
 	CredentialID string
 	Caller       string // name
+	TokenID      string // of the token that proved the caller, may be empty
 	User         string // acting user, may be empty
 	Host         string // host:port of the destination
 	Status       int    // the destination's; 0 when there was none

@@ -18,14 +18,12 @@
 package caddymodule
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -57,15 +55,27 @@ type App struct {
 	// the home directory.
 	AuditRaw json.RawMessage `json:"audit,omitempty" caddy:"namespace=keybearer.audit inline_key=module"`
 
-	// Further ways to prove who calls, tried in order after tokens.
+	// How callers prove themselves. `token` and `fixed` are there unless they are named and switched off. A request that proves two
+	// callers is refused. Default: `token` and `fixed`.
 	IdentitiesRaw []json.RawMessage `json:"identities,omitempty" caddy:"namespace=keybearer.identities inline_key=module"`
+
+	// Who may assert on whose behalf callers ask. Default: nobody, and every such assertion is refused.
+	ActingUsers []*ActingUser `json:"acting_users,omitempty"`
 
 	// Path of the unix socket that the CLI talks to; its mode is 0600. "off" opens none. Default: `admin.sock` in the
 	// home directory.
 	AdminSocket string `json:"admin_socket,omitempty"`
 
+	// Path of the file that remembers how far the store's history went, so that a restored backup is refused until it is accepted: best on another
+	// disk than the store's. "off" does without. Default: `anchor` in the home directory.
+	Anchor string `json:"anchor,omitempty"`
+
 	// PEM files whose certificates are roots for destinations, beside the system's.
 	Trust []string `json:"trust,omitempty"`
+
+	// Files of certificate revocation lists, PEM or DER, for destinations: a certificate whose issuer has a list here is refused when a list names
+	// it, and when none is valid any more. A file that is replaced is read anew. Default: none.
+	Revoked []string `json:"revoked,omitempty"`
 
 	// Networks of special addresses (private, loopback, link-local and so on) that destination rules marked private may
 	// reach. Default: none.
@@ -105,9 +115,12 @@ type App struct {
 	formerStore   StoreModule   // nil: there is none
 	formerKeyring KeyringModule // nil: there is none
 	identities    []IdentityModule
+	fixedOff      bool // no site may fix a caller
 	private       []netip.Prefix
 	roots         *x509.CertPool
-	rootsHash     string // of the PEM files, so that a reload sees new contents under an old name
+	rootsHash     string   // of the PEM files, so that a reload sees new contents under an old name
+	revoked       []string // paths
+	revokedHash   string   // of the lists, so that a reload forgets issuers that have none any more
 }
 
 // Timeouts say how long each phase of a request may take. Zero values mean the defaults.
@@ -144,6 +157,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.loadGuests(ctx); err != nil {
 		return err
 	}
+	if err := a.provisionUsers(); err != nil {
+		return err
+	}
 	if a.AdminSocket != "off" {
 		if err := locate(&a.AdminSocket, "admin.sock"); err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
@@ -152,7 +168,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
 	}
+	if a.Anchor != "off" {
+		if err := locateAnchor(&a.Anchor); err != nil {
+			return err
+		}
+	}
 	if err := a.readTrust(); err != nil {
+		return err
+	}
+	if err := a.readRevoked(); err != nil {
 		return err
 	}
 	return a.readNetwork()
@@ -182,15 +206,39 @@ func (a *App) loadGuests(ctx caddy.Context) error {
 	if err := a.loadFormer(ctx); err != nil {
 		return err
 	}
-	if a.IdentitiesRaw == nil {
-		return nil
+	return a.loadIdentities(ctx)
+}
+
+// soleIdentities are those that stand once: a second one would refuse what the first one proves.
+var soleIdentities = []string{"token", "fixed", "mtls", "unix_peer"}
+
+// loadIdentities loads the identities that the configuration names, behind the two that are always there.
+func (a *App) loadIdentities(ctx caddy.Context) error {
+	var loaded []any
+	if a.IdentitiesRaw != nil {
+		identities, err := ctx.LoadModule(a, "IdentitiesRaw")
+		if err != nil {
+			return fmt.Errorf("identity: %w", err)
+		}
+		loaded = identities.([]any)
 	}
-	identities, err := ctx.LoadModule(a, "IdentitiesRaw")
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	for _, identity := range identities.([]any) {
-		a.identities = append(a.identities, identity.(IdentityModule))
+	named := map[string]bool{}
+	a.identities = []IdentityModule{new(TokenIdentity), new(FixedIdentity)}
+	for _, identity := range loaded {
+		guest := identity.(IdentityModule)
+		name := guest.CaddyModule().ID.Name()
+		if named[name] && slices.Contains(soleIdentities, name) {
+			return fmt.Errorf("identity %s is written twice: put everything into one", name)
+		}
+		named[name] = true
+		switch guest := guest.(type) {
+		case *TokenIdentity:
+			a.identities[0] = guest
+		case *FixedIdentity:
+			a.identities[1], a.fixedOff = guest, guest.Off
+		default:
+			a.identities = append(a.identities, guest)
+		}
 	}
 	return nil
 }
@@ -217,33 +265,6 @@ func (a *App) loadFormer(ctx caddy.Context) error {
 			return fmt.Errorf("former_store is the same as store: name the new one in store and the old one in former_store, or remove former_store")
 		}
 	}
-	return nil
-}
-
-// readTrust adds the PEM files to the system's roots.
-func (a *App) readTrust() error {
-	if len(a.Trust) == 0 {
-		return nil // nil roots are the system's
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return fmt.Errorf("trust: the system's roots cannot be read: %w", err)
-	}
-	hash := sha256.New()
-	for _, path := range a.Trust {
-		if err := locate(&path, ""); err != nil {
-			return fmt.Errorf("trust: %w", err)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("trust: %w: give a PEM file that this user may read", err)
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("trust: %s holds no certificate in PEM form: convert it with openssl x509 -inform der", path)
-		}
-		hash.Write(pem)
-	}
-	a.roots, a.rootsHash = roots, hex.EncodeToString(hash.Sum(nil))
 	return nil
 }
 

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/keybearer/keybearer"
 )
 
 func init() {
@@ -36,8 +39,11 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		former_store   <as store>
 //		audit         file [<path>] | <other module> …
 //		identity      <module> …
+//		acting_user   { … }
 //		admin_socket  <path> | off
+//		anchor        <path> | off
 //		trust         <pem-file…>
+//		revoked       <crl-file…>
 //		allow_private <cidr…>
 //		allow_metadata
 //		resolver      <ip:port>
@@ -53,7 +59,7 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //		}
 //	}
 //
-// identity, trust and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
+// identity, acting_user, trust, revoked and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
 // allowed outside timeouts. Values may hold the placeholders {env.*} and {file.*}.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's own name
@@ -63,7 +69,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if !slices.Contains([]string{"identity", "trust", "allow_private"}, option) && seen[option] {
+		if !slices.Contains([]string{"identity", "acting_user", "trust", "revoked", "allow_private"}, option) && seen[option] {
 			return d.Errf("%s is written twice: keep one", option)
 		}
 		seen[option] = true
@@ -83,10 +89,18 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			var raw json.RawMessage
 			raw, err = guest(d, "keybearer.identities")
 			a.IdentitiesRaw = append(a.IdentitiesRaw, raw)
+		case "acting_user":
+			user := new(ActingUser)
+			err = user.unmarshalCaddyfile(d)
+			a.ActingUsers = append(a.ActingUsers, user)
 		case "admin_socket":
 			a.AdminSocket, err = argument(d, "a path, or off")
+		case "anchor":
+			a.Anchor, err = argument(d, "a path, or off")
 		case "trust":
 			a.Trust, err = arguments(d, a.Trust, "one or more PEM files")
+		case "revoked":
+			a.Revoked, err = arguments(d, a.Revoked, "one or more files of revocation lists")
 		case "allow_private":
 			a.AllowPrivate, err = arguments(d, a.AllowPrivate, "one or more networks such as 10.20.0.0/16")
 		case "allow_metadata":
@@ -104,7 +118,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
 		default:
-			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, admin_socket, trust, allow_private, "+
+			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, anchor, trust, revoked, allow_private, "+
 				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
 		}
 		if err != nil {
@@ -161,6 +175,15 @@ func guest(d *caddyfile.Dispenser, namespace string) (json.RawMessage, error) {
 		return nil, err
 	}
 	return caddyconfig.JSONModuleObject(module, "module", name, nil), nil
+}
+
+// callerName returns the name of a caller that is written as a subject.
+func callerName(text string) (string, error) {
+	name, ok := strings.CutPrefix(text, "app:")
+	if !ok || !keybearer.ValidName(name) {
+		return "", fmt.Errorf("caller %q is not of the form app:<name>, for example app:billing", text)
+	}
+	return name, nil
 }
 
 // argument returns the one argument of an option.

@@ -76,7 +76,11 @@ func stage(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	pair, err := os.ReadFile(harness.NewCA(t).ClientFiles(t, "keybearer"))
+	ca := harness.NewCA(t)
+	if err := os.WriteFile(filepath.Join(dir, "ca.crl"), ca.Revoke(t, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := os.ReadFile(ca.ClientFiles(t, "keybearer"))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "client.pem"), pair, 0o600)
 	}

@@ -31,10 +31,13 @@ type AuditModule interface {
 	OpenAudit(ctx context.Context, logger *slog.Logger) (keybearer.Auditor, error)
 }
 
-// IdentityModule is a module in the namespace keybearer.identities: a further way to prove who calls.
+// IdentityModule is a module in the namespace keybearer.identities: a way to prove who calls.
 type IdentityModule interface {
 	caddy.Module
-	// OpenIdentity returns the identity; it looks callers up in callers, which stays the app's. When the identity
+	// OpenIdentity returns the identity, or nil when that is switched off; it looks callers up in callers, which stays the app's. When the identity
 	// is an io.Closer, the app closes it before that.
 	OpenIdentity(ctx context.Context, callers keybearer.Callers, logger *slog.Logger) (keybearer.Identity, error)
 }
+
+// fingerprinted is a guest that also depends on what files hold: it is opened anew on a reload when they hold something else.
+type fingerprinted interface{ Fingerprint() string }

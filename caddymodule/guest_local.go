@@ -85,11 +85,18 @@ func (l *LocalKeyring) Provision(caddy.Context) error {
 func (l *LocalKeyring) String() string { return l.Path + ".ring" }
 
 // OpenKeyring implements [KeyringModule].
-func (l *LocalKeyring) OpenKeyring(context.Context, *slog.Logger) (keybearer.Keyring, error) {
+func (l *LocalKeyring) OpenKeyring(_ context.Context, logger *slog.Logger) (keybearer.Keyring, error) {
 	if err := makeParent(l.Path); err != nil {
 		return nil, err
 	}
-	return localkeys.Open(localkeys.Config{Path: l.Path, KEK: l.kek})
+	k, err := localkeys.Open(localkeys.Config{Path: l.Path, KEK: l.kek})
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Unlocked(); err != nil {
+		logger.Warn("keyring", "error", err, "hint", keybearer.AsError(err).Advice())
+	}
+	return k, nil
 }
 
 // Interface guards.

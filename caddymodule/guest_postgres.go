@@ -97,6 +97,8 @@ func (p *Postgres) resolve() (keybearer.Secret, error) {
 	return keybearer.NewSecret(strings.TrimSpace(text)), nil
 }
 
+func (p *Postgres) place() string { return p.DSN }
+
 // OpenStore implements [StoreModule].
 func (p *Postgres) OpenStore(ctx context.Context, logger *slog.Logger) (keybearer.Store, error) {
 	node, err := p.node()

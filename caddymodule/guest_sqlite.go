@@ -37,6 +37,8 @@ func (s *SQLite) Provision(caddy.Context) error {
 	return notDirectory(s.Path)
 }
 
+func (s *SQLite) place() string { return s.Path }
+
 // OpenStore implements [StoreModule].
 func (s *SQLite) OpenStore(ctx context.Context, _ *slog.Logger) (keybearer.Store, error) {
 	if err := makeParent(s.Path); err != nil {

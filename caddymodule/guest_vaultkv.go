@@ -112,6 +112,10 @@ func (v *VaultKV) Provision(caddy.Context) error {
 	return v.Sharing.provision()
 }
 
+func (v *VaultKV) place() string {
+	return strings.Join([]string{v.Address, v.Namespace, v.Mount, v.Path}, " ")
+}
+
 // OpenStore implements [StoreModule].
 func (v *VaultKV) OpenStore(ctx context.Context, logger *slog.Logger) (keybearer.Store, error) {
 	node, err := v.node()

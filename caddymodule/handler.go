@@ -126,6 +126,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if h.Caller != "" && h.app.fixedOff {
+		return fmt.Errorf("caller %s is fixed here, and identity fixed is off: remove one of the two", h.Caller)
+	}
 	h.app.handlers = append(h.app.handlers, h)
 	return nil
 }
@@ -149,11 +152,10 @@ func (h *Handler) parse() error {
 		return fmt.Errorf("shared_host_ok says something about a fixed caller, and there is none: remove it, or add caller app:<name>")
 	}
 	if h.Caller != "" {
-		name, ok := strings.CutPrefix(h.Caller, "app:")
-		if !ok || !keybearer.ValidName(name) {
-			return fmt.Errorf("caller %q is not of the form app:<name>, for example app:billing", h.Caller)
+		var err error
+		if h.route.Caller, err = callerName(h.Caller); err != nil {
+			return err
 		}
-		h.route.Caller = name
 	}
 	if h.Credential != "" {
 		ref, err := keybearer.ParseRef(h.Credential)

@@ -14,7 +14,7 @@
 //		})
 //	}
 //
-// and likewise [TestLedger] when it keeps the usage ledger too, and [TestFleet] when several processes may share it. Each suite calls open many times, once for each of its
+// and likewise [TestLedger] when it keeps the usage ledger too, [TestSpender] when it remembers what may be used one time, and [TestFleet] when several processes may share it. Each suite calls open many times, once for each of its
 // parts, which run one after the other. Each call must return a store of its own that is empty, and is to be closed
 // when the test that it was given ends. Run them with -race.
 //

@@ -26,6 +26,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) keybearer.Ledger) {
 		{"OutOfOrder", testOutOfOrder},
 		{"Callers", testCallers},
 		{"Hours", testHours},
+		{"LastUses", testLastUses},
 		{"Model", testLedgerModel},
 		{"Concurrent", testLedgerConcurrent},
 	} {
@@ -49,6 +50,9 @@ func testLedgerEmpty(t *testing.T, l keybearer.Ledger) {
 	}
 	if got := must(l.Usage(t.Context()))(t); len(got) != 0 {
 		t.Errorf("usage of nothing: %v", got)
+	}
+	if got := must(l.LastUses(t.Context(), "app:billing", "tok_a"))(t); len(got) != 0 {
+		t.Errorf("last uses: %v", got)
 	}
 	for _, id := range []string{"", "crd_a"} {
 		if got := must(l.UsageHours(t.Context(), id, time.Time{}))(t); len(got) != 0 {
@@ -188,6 +192,31 @@ func testHours(t *testing.T, l keybearer.Ledger) {
 		if diff := gocmp.Diff(c.want, must(l.UsageHours(t.Context(), c.id, c.since))(t), same); diff != "" {
 			t.Errorf("hours of %q since %v (-want +got):\n%s", c.id, c.since, diff)
 		}
+	}
+}
+
+// testLastUses: the newest of each caller and each token, refusals included, in whatever order they are recorded.
+func testLastUses(t *testing.T, l keybearer.Ledger) {
+	use := func(minute int, caller, token string, refused bool) keybearer.UseRecord {
+		return keybearer.UseRecord{CredentialID: "crd_a", Caller: caller, TokenID: token, Refused: refused, At: epoch.Add(time.Duration(minute) * time.Minute)}
+	}
+	record(t, l, use(30, "billing", "tok_a", false), use(40, "billing", "tok_b", true), use(20, "mail", "", false), use(50, "", "", true))
+	record(t, l, use(10, "billing", "tok_a", false), use(25, "mail", "", true), use(39, "billing", "tok_b", false))
+	want := map[string]time.Time{
+		"app:billing": epoch.Add(40 * time.Minute), "app:mail": epoch.Add(25 * time.Minute), "tok_a": epoch.Add(30 * time.Minute), "tok_b": epoch.Add(40 * time.Minute),
+	}
+	ask := []string{"tok_a", "tok_b", "tok_c", "app:billing", "app:mail", "app:nobody", "", "app:"}
+	if diff := gocmp.Diff(want, must(l.LastUses(t.Context(), ask...))(t)); diff != "" {
+		t.Errorf("last uses (-want +got):\n%s", diff)
+	}
+	if got := must(l.LastUses(t.Context()))(t); len(got) != 0 {
+		t.Errorf("of nothing: %v", got)
+	}
+	for i := range 600 { // more than one would ask for in a single statement
+		ask = append(ask, fmt.Sprintf("tok_%d", i))
+	}
+	if got := must(l.LastUses(t.Context(), ask...))(t); len(got) != len(want) {
+		t.Errorf("of many: %v", got)
 	}
 }
 

@@ -64,7 +64,7 @@ func filled() (*keybearer.Scope, *keybearer.Credential, *keybearer.Caller, *keyb
 	}
 	c := newCredential(scope, "crm")
 	c.Description = scope.Description
-	c.Disabled, c.PassCookies, c.PassTrace = true, true, true
+	c.Disabled, c.PassCookies, c.PassTrace, c.ScrubBody = true, true, true, true
 	c.Grants = []keybearer.Grant{
 		{Subject: "app:billing", Level: keybearer.Use},
 		{Subject: "group:staff", Level: keybearer.View},

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/publicsuffix"
 
@@ -202,9 +204,10 @@ func admitsMethod(methods []string, method string) bool {
 // restricts reports whether the rule narrows methods or paths, so that a second reading of the request matters.
 func restricts(r *keybearer.Rule) bool { return r.Path != "" || len(r.Methods) > 0 }
 
-// plainPath reports whether every destination reads the path in the same way: no "..", "//", ";" or backslash, and no encoded dot,
-// slash, backslash, percent or NUL.
+// plainPath reports whether every destination reads the path in the same way: no "..", "//", ";" or backslash, no encoded dot,
+// slash, backslash, percent or NUL, and no escapes that are not UTF-8, such as the overlong dot %c0%ae.
 func plainPath(path string) bool {
+	escaped := false
 	for i := range len(path) {
 		switch path[i] {
 		case ';', '\\':
@@ -217,9 +220,14 @@ func plainPath(path string) bool {
 			if i+2 >= len(path) || ambiguousEscape(path[i+1], path[i+2]) {
 				return false
 			}
+			escaped = escaped || path[i+1] >= '8'
 		}
 	}
-	return true
+	if !escaped {
+		return true
+	}
+	text, err := url.PathUnescape(path)
+	return err == nil && utf8.ValidString(text)
 }
 
 func ambiguousEscape(hi, lo byte) bool {

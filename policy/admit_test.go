@@ -162,12 +162,12 @@ func TestAdmitsHostOfAnotherForm(t *testing.T) {
 }
 
 func TestPlainPath(t *testing.T) {
-	for _, path := range []string{"", "/", "/a.b/c%20d", "/.a/./b.", "/%2a%5b%50%01%10%3e", "/a/b/"} {
+	for _, path := range []string{"", "/", "/a.b/c%20d", "/.a/./b.", "/%2a%5b%50%01%10%3e", "/a/b/", "/b%C3%BCcher", "/%e4%be%8b"} {
 		if !plainPath(path) {
 			t.Errorf("%q can be read in two ways", path)
 		}
 	}
-	for _, path := range []string{"/a/..", "/a..b", "/a;b", `/a\b`, "//", "/a//b", "/%2e", "/%2E", "/%2f", "/%2F", "/%5c", "/%5C", "/%25", "/%00", "/%2", "/%"} {
+	for _, path := range []string{"/a/..", "/a..b", "/a;b", `/a\b`, "//", "/a//b", "/%2e", "/%2E", "/%2f", "/%2F", "/%5c", "/%5C", "/%25", "/%00", "/%2", "/%", "/%c0%ae", "/%C0%AE%c0%ae/", "/%e0%80%af", "/%f0%80%80%ae", "/%fc%80%80%80%80%ae", "/%ff", "/%80", "/a%c3", "/%ed%a0%80"} {
 		if plainPath(path) {
 			t.Errorf("%q is plain", path)
 		}

@@ -171,7 +171,7 @@ func checkRulePath(path string) *problem {
 		return &problem{why: why, hint: hint}
 	}
 	if !plainPath(path) {
-		return &problem{why: "the path of a rule holds no .., //, ; and no encoded dot, slash, backslash, percent or NUL", hint: hint}
+		return &problem{why: "the path of a rule holds no .., //, ; and no encoded dot, slash, backslash, percent or NUL, and its escapes are UTF-8", hint: hint}
 	}
 	return nil
 }

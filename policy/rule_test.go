@@ -259,40 +259,46 @@ func FuzzParseRule(f *testing.F) {
 	for _, text := range []string{"api.example.com", "https://*.example.com:8443/hooks", "**.example.com", "http://[::1]:80/", "a*.b.example.com", "http:/a?b", "u@h", "::1", "//x", `\`, "*.com/*"} {
 		f.Add(text, "GET", false)
 	}
-	f.Fuzz(func(t *testing.T, text, method string, private bool) {
-		r, err := ParseRule(text, []string{method}, private)
+	f.Fuzz(func(t *testing.T, text, method string, private bool) { holdsRule(t, text, method, private) })
+}
+
+// holdsRule checks that a rule is refused with a hint, or is canonical and admits what it is written as. It reports whether it was
+// accepted.
+func holdsRule(t testing.TB, text, method string, private bool) bool {
+	t.Helper()
+	r, err := ParseRule(text, []string{method}, private)
+	if err != nil {
+		e := keybearer.AsError(err)
+		if e.Code != keybearer.RuleInvalid || e.Hint == "" || e.Detail == "" || e.Detail != strings.TrimSuffix(e.Detail, ".") {
+			t.Fatalf("%q: %+v", text, e)
+		}
+		if _, said, ok := strings.Cut(e.Hint, "if you meant it, write "); ok {
+			if fixed, err := ParseRule(said, nil, false); err != nil || fixed.String() != said {
+				t.Fatalf("%q: the hint %q is no canonical rule: %v", text, said, err)
+			}
+		}
+		return false
+	}
+	if err := CheckRule(r); err != nil {
+		t.Fatalf("%q gave %+v, which is not canonical: %v", text, r, err)
+	}
+	if !Covers(r, r) || Covers(r, keybearer.Rule{}) || Covers(keybearer.Rule{}, r) {
+		t.Fatalf("%q: %+v does not cover itself alone", text, r)
+	}
+	// An exact rule admits the URL that it is written as, by the same canonical form.
+	if !strings.HasPrefix(r.Host, "*") {
+		target, err := ParseOrigin(strings.TrimSuffix(r.String(), r.Path), r.Path+"/x")
 		if err != nil {
-			e := keybearer.AsError(err)
-			if e.Code != keybearer.RuleInvalid || e.Hint == "" || e.Detail == "" || e.Detail != strings.TrimSuffix(e.Detail, ".") {
-				t.Fatalf("%q: %+v", text, e)
-			}
-			if _, said, ok := strings.Cut(e.Hint, "if you meant it, write "); ok {
-				if fixed, err := ParseRule(said, nil, false); err != nil || fixed.String() != said {
-					t.Fatalf("%q: the hint %q is no canonical rule: %v", text, said, err)
-				}
-			}
-			return
+			t.Fatalf("%q: %v", r, err)
 		}
-		if err := CheckRule(r); err != nil {
-			t.Fatalf("%q gave %+v, which is not canonical: %v", text, r, err)
+		reach := Public
+		if private {
+			reach = Listed
 		}
-		if !Covers(r, r) || Covers(r, keybearer.Rule{}) || Covers(keybearer.Rule{}, r) {
-			t.Fatalf("%q: %+v does not cover itself alone", text, r)
+		a := Admit(&keybearer.Terms{Rules: []keybearer.Rule{r}}, &target, method, reach)
+		if !strings.HasSuffix(r.Path, "/") != a.Allowed() {
+			t.Fatalf("%q does not admit its own URL: %+v", r, a)
 		}
-		// An exact rule admits the URL that it is written as, by the same canonical form.
-		if !strings.HasPrefix(r.Host, "*") {
-			target, err := ParseOrigin(strings.TrimSuffix(r.String(), r.Path), r.Path+"/x")
-			if err != nil {
-				t.Fatalf("%q: %v", r, err)
-			}
-			reach := Public
-			if private {
-				reach = Listed
-			}
-			a := Admit(&keybearer.Terms{Rules: []keybearer.Rule{r}}, &target, method, reach)
-			if !strings.HasSuffix(r.Path, "/") != a.Allowed() {
-				t.Fatalf("%q does not admit its own URL: %+v", r, a)
-			}
-		}
-	})
+	}
+	return true
 }

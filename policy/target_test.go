@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -142,37 +143,118 @@ func FuzzParseAbsolute(f *testing.F) {
 	}
 	f.Add("http://api.example.com:8443/v1/hooks?x=1")
 	f.Add("https://[2001:db8::1]/")
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ParseAbsolute(text)
+	f.Fuzz(func(t *testing.T, text string) { holdsTarget(t, text) })
+}
+
+// holdsTarget checks that a target is refused, or means the same however it is written again, to us and to others. It reports whether it
+// was accepted.
+func holdsTarget(t testing.TB, text string) bool {
+	t.Helper()
+	got, err := ParseAbsolute(text)
+	if err != nil {
+		if keybearer.CodeOf(err) != keybearer.DestinationInvalid || got != (Target{}) {
+			t.Fatalf("%+v %v", got, err)
+		}
+		return false
+	}
+	// Written out again, in either form, it is the same.
+	d := Destination{got.Scheme, got.Host, got.Addr, got.Port}
+	origin := got.Scheme + "://" + d.HostPort()
+	if got.Port == 0 {
+		origin = strings.TrimSuffix(origin, ":0")
+	}
+	rest := got.Path
+	if got.HasQuery {
+		rest += "?" + got.Query
+	}
+	if again, err := ParseAbsolute(origin + rest); err != nil || again != got {
+		t.Fatalf("%q is %+v, and that %+v, %v", text, got, again, err)
+	}
+	literal := got
+	literal.Literal = true
+	if again, err := ParseOrigin(origin, rest); err != nil || again != literal {
+		t.Fatalf("%q is %+v, and in origin form %+v, %v", text, got, again, err)
+	}
+	if !strings.HasSuffix(text, rest) && got.Path != "/" {
+		t.Fatalf("%q: the bytes changed to %q", text, rest)
+	}
+	if strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) || strings.Contains(got.Path, `\`) || got.Path[0] != '/' {
+		t.Fatalf("%q: %+v", text, got)
+	}
+	settled := got.fallback()
+	readsAlike(t, settled, rest)
+	if literal := literal.fallback(); literal.Port != settled.Port && got.Port != 80 && got.Port != 0 {
+		t.Fatalf("%q: port %d becomes %d", text, literal.Port, settled.Port)
+	}
+	return true
+}
+
+func FuzzParseOrigin(f *testing.F) {
+	for _, texts := range refusedTargets {
+		for _, text := range texts {
+			f.Add(text, "/")
+		}
+	}
+	f.Add("https://API.example.com.:443", "//a/../b?x=1")
+	f.Add("http://[2001:db8::1]:80", "/%2e")
+	f.Fuzz(func(t *testing.T, destination, target string) {
+		got, err := ParseOrigin(destination, target)
 		if err != nil {
 			if keybearer.CodeOf(err) != keybearer.DestinationInvalid || got != (Target{}) {
 				t.Fatalf("%+v %v", got, err)
 			}
 			return
 		}
-		// Written out again, in either form, it is the same.
-		d := Destination{got.Scheme, got.Host, got.Addr, got.Port}
-		origin := got.Scheme + "://" + d.HostPort()
-		if got.Port == 0 {
-			origin = strings.TrimSuffix(origin, ":0")
+		if !got.Literal || strings.ContainsAny(destination, "/?#@") && strings.Count(destination, "/") != 2 {
+			t.Fatalf("%q: %+v", destination, got)
 		}
-		rest := got.Path
+		sent := got.Path
 		if got.HasQuery {
-			rest += "?" + got.Query
+			sent += "?" + got.Query
 		}
-		if again, err := ParseAbsolute(origin + rest); err != nil || again != got {
-			t.Fatalf("%q is %+v, and that %+v, %v", text, got, again, err)
+		if sent != target {
+			t.Fatalf("%q is sent as %q", target, sent)
 		}
-		literal := got
-		literal.Literal = true
-		if again, err := ParseOrigin(origin, rest); err != nil || again != literal {
-			t.Fatalf("%q is %+v, and in origin form %+v, %v", text, got, again, err)
+		again, err := ParseOrigin(got.fallback().String(), target)
+		if got.Port == 0 || got.Port == keybearer.DefaultPort(got.Scheme) {
+			again.Port = got.Port
 		}
-		if !strings.HasSuffix(text, rest) && got.Path != "/" {
-			t.Fatalf("%q: the bytes changed to %q", text, rest)
+		if err != nil || again != got {
+			t.Fatalf("%q is %+v, and that %+v, %v", destination, got, again, err)
 		}
-		if strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) || strings.Contains(got.Path, `\`) || got.Path[0] != '/' {
-			t.Fatalf("%q: %+v", text, got)
-		}
+		readsAlike(t, got.fallback(), sent)
 	})
+}
+
+func FuzzParseAuthority(f *testing.F) {
+	for _, hosts := range refusedHosts {
+		for _, h := range hosts {
+			f.Add(h + ":80")
+		}
+	}
+	f.Add("Example.COM.:443")
+	f.Add("[::1]:80")
+	f.Fuzz(func(t *testing.T, authority string) { holdsAuthority(t, authority) })
+}
+
+// holdsAuthority is holdsTarget for the authority-form.
+func holdsAuthority(t testing.TB, authority string) bool {
+	t.Helper()
+	host, addr, port, err := ParseAuthority(authority)
+	if err != nil {
+		if keybearer.CodeOf(err) != keybearer.DestinationInvalid || host != "" || addr.IsValid() || port != 0 {
+			t.Fatalf("%q %v %d %v", host, addr, port, err)
+		}
+		return false
+	}
+	d := Destination{Scheme: "http", Host: host, Addr: addr, Port: port}
+	h, a, p, err := ParseAuthority(d.HostPort())
+	if h != host || a != addr || p != port || err != nil {
+		t.Fatalf("%q is %s, and that %q %v %d %v", authority, d.HostPort(), h, a, p, err)
+	}
+	if split, _, err := net.SplitHostPort(d.HostPort()); err != nil || split != host {
+		t.Fatalf("%q is split into %q, %v", d.HostPort(), split, err)
+	}
+	readsAlike(t, d, "/")
+	return true
 }

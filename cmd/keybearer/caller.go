@@ -28,6 +28,7 @@ made, and kept as a hash.`,
 
 func (c *cli) callerCreate() *cobra.Command {
 	var n admin.NewCaller
+	var expires string
 	cmd := &cobra.Command{
 		Use:   "create <name>",
 		Short: "Create a caller and print its token, this once",
@@ -37,6 +38,10 @@ or in Proxy-Authorization: Bearer.`,
 		Args:    need("a name"),
 		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
 			n.Name = args[0]
+			var err error
+			if n.ExpiresAt, err = c.tokenExpiry(expires, n.NoToken); err != nil {
+				return err
+			}
 			issued, err := client.CreateCaller(ctx, n)
 			if err != nil {
 				return err
@@ -48,8 +53,22 @@ or in Proxy-Authorization: Bearer.`,
 	cmd.Flags().StringArrayVar(&n.Scopes, "scope", nil, "bind it to this `scope`; may be repeated")
 	cmd.Flags().StringVar(&n.Description, "description", "", "what it is")
 	cmd.Flags().BoolVar(&n.NoToken, "no-token", false, "make no token: it proves itself in another way")
+	expiresFlag(cmd, &expires)
 	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
 	return cmd
+}
+
+// expiresFlag is how a new token's end is given.
+func expiresFlag(cmd *cobra.Command, expires *string) {
+	cmd.Flags().StringVar(expires, "expires", "", "when the token ends: 90d, 2027-01-31, an RFC 3339 `time`, or never")
+}
+
+// tokenExpiry reads the flag; there is nothing to end without a token.
+func (c *cli) tokenExpiry(text string, noToken bool) (time.Time, error) {
+	if noToken && text != "" {
+		return time.Time{}, usagef("--expires is about the token, and --no-token makes none")
+	}
+	return c.expiry(text)
 }
 
 func boundTo(x admin.Caller) string {
@@ -128,6 +147,7 @@ func (c *cli) callerFields(x admin.Caller) []field {
 		row("state", liveCell(x.Disabled, x.DeletedAt)),
 		row("scopes", plain(strings.Join(x.Scopes, ", "))),
 		row("tokens", c.tokenCells(x.Tokens)...),
+		row("last used", plain(c.lastUse(x.LastUsedAt))),
 		row("created", plain(ago(x.CreatedAt, c.now()))),
 		row("changed", plain(ago(x.UpdatedAt, c.now()))),
 	}
@@ -140,9 +160,20 @@ func (c *cli) tokenCells(tokens []admin.Token) []cell {
 		if !t.ExpiresAt.IsZero() {
 			text += ", ends " + ago(t.ExpiresAt, c.now())
 		}
+		if last := c.lastUse(t.LastUsedAt); last != "" {
+			text += ", last used " + last
+		}
 		cells[i] = plain(text)
 	}
 	return cells
+}
+
+// lastUse says when, and nothing for never: a store without a ledger does not know.
+func (c *cli) lastUse(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return ago(at, c.now())
 }
 
 func (c *cli) callerShow() *cobra.Command {
@@ -188,12 +219,12 @@ func (c *cli) callerEdit() *cobra.Command {
 
 func (c *cli) callerToken() *cobra.Command {
 	return noun("token", "Make a new token for a caller", "",
-		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, overlap time.Duration) (any, admin.Plaintext, error) {
-			issued, err := client.RotateCallerToken(ctx, name, overlap)
+		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time, overlap time.Duration) (any, admin.Plaintext, error) {
+			issued, err := client.RotateCallerToken(ctx, name, expires, overlap)
 			return issued, issued.Token, err
 		}),
-		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string) (any, admin.Plaintext, error) {
-			issued, err := client.AddCallerToken(ctx, name)
+		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time) (any, admin.Plaintext, error) {
+			issued, err := client.AddCallerToken(ctx, name, expires)
 			return issued, issued.Token, err
 		}))
 }
@@ -202,9 +233,9 @@ type nameSource = func(context.Context, *admin.Client) ([]string, error)
 
 // tokenRotate makes the command that replaces the tokens of a caller or operator.
 func (c *cli) tokenRotate(what, example string, names nameSource,
-	rotate func(context.Context, *admin.Client, string, time.Duration) (any, admin.Plaintext, error),
+	rotate func(context.Context, *admin.Client, string, time.Time, time.Duration) (any, admin.Plaintext, error),
 ) *cobra.Command {
-	var overlap string
+	var overlap, expires string
 	cmd := &cobra.Command{
 		Use:   "rotate <name>",
 		Short: "Print a new token, this once, in place of those there are",
@@ -217,7 +248,11 @@ them can be changed over.`,
 			if !ok {
 				return usagef("%q is no duration", overlap).withHint("use 0, 30m, 24h or 7d")
 			}
-			issued, token, err := rotate(ctx, client, args[0], d)
+			end, err := c.expiry(expires)
+			if err != nil {
+				return err
+			}
+			issued, token, err := rotate(ctx, client, args[0], end, d)
 			if err != nil {
 				return err
 			}
@@ -231,21 +266,27 @@ them can be changed over.`,
 		ValidArgsFunction: c.complete(names),
 	}
 	cmd.Flags().StringVar(&overlap, "overlap", "0", "how `long` older tokens stay good: 30m, 24h, 7d")
+	expiresFlag(cmd, &expires)
 	return cmd
 }
 
 // tokenAdd makes the command that gives a caller or operator one more token.
 func (c *cli) tokenAdd(what, example string, names nameSource,
-	add func(context.Context, *admin.Client, string) (any, admin.Plaintext, error),
+	add func(context.Context, *admin.Client, string, time.Time) (any, admin.Plaintext, error),
 ) *cobra.Command {
-	return &cobra.Command{
+	var expires string
+	cmd := &cobra.Command{
 		Use:               "add <name>",
 		Short:             "Print one more token, this once; older ones stay good",
-		Example:           fmt.Sprintf("  keybearer %s token add %s", what, example),
+		Example:           fmt.Sprintf("  keybearer %s token add %s\n  keybearer %[1]s token add %[2]s --expires 90d", what, example),
 		Args:              need("a " + what),
 		ValidArgsFunction: c.complete(names),
 		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
-			issued, token, err := add(ctx, client, args[0])
+			end, err := c.expiry(expires)
+			if err != nil {
+				return err
+			}
+			issued, token, err := add(ctx, client, args[0], end)
 			if err != nil {
 				return err
 			}
@@ -253,6 +294,8 @@ func (c *cli) tokenAdd(what, example string, names nameSource,
 			return c.printToken(issued, token)
 		}),
 	}
+	expiresFlag(cmd, &expires)
+	return cmd
 }
 
 func (c *cli) callerRevoke() *cobra.Command {

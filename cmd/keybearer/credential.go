@@ -94,7 +94,7 @@ a domain every request is refused.`,
 		made, err := client.CreateCredential(ctx, ref.Scope, admin.NewCredential{
 			Name: ref.Name, Description: t.description, Kind: kind, Header: t.header, Prefix: t.prefix, SecretInput: in, NoSecret: noSecret,
 			Destinations: d.destinations(domains), RequireUser: t.requireUser, WebSocket: t.websocket,
-			PassCookies: t.passCookies, PassTrace: t.passTrace, ExpiresAt: expires,
+			PassCookies: t.passCookies, PassTrace: t.passTrace, ScrubBody: t.scrubBody, ExpiresAt: expires,
 		})
 		if err != nil {
 			return err

@@ -108,6 +108,7 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 		{x.WebSocket, "websocket"},
 		{x.PassCookies, "pass-cookies"},
 		{x.PassTrace, "pass-trace"},
+		{x.ScrubBody, "scrub-body"},
 	} {
 		if o.on {
 			options = append(options, o.name)

@@ -48,6 +48,10 @@ const movingHouse = `{
 }
 `
 
+// refusedStore is a line that writes an anchor as a server leaves it that has found an older store.
+const refusedStore = `cd $KEYBEARER_HOME && printf 'keybearer anchor 1\nstore 0011223344556677 sqlite 9 refused 7\n' > older && ` +
+	`printf 'sum %s\n' "$(sha256sum < older | cut -c 1-32)" >> older && mv older anchor`
+
 // before are the command lines that an example needs to have been run; the rest needs none but stocked.
 var before = map[string]struct {
 	stock  []string
@@ -68,6 +72,7 @@ var before = map[string]struct {
 	"keybearer caller unbind":       {stock: stocked, more: []string{"keybearer caller bind billing crm"}},
 	"keybearer migrate keyring":     {stock: stocked, config: movingHouse},
 	"keybearer migrate store":       {stock: stocked, config: movingHouse},
+	"keybearer anchor accept":       {stock: stocked, more: []string{refusedStore}},
 	"keybearer operator enable":     {stock: stocked, more: []string{"keybearer operator disable ada"}},
 }
 

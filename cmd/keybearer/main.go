@@ -4,6 +4,11 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/keybearer/keybearer/internal/process"
 )
 
-func main() { os.Exit(newCLI().execute(context.Background(), os.Args[1:])) }
+func main() {
+	_ = process.Harden() // any command may hold a secret; doctor tells what could not be done
+	os.Exit(newCLI().execute(context.Background(), os.Args[1:]))
+}

@@ -27,6 +27,7 @@ instance-admin and scope-admin:<scope>.`,
 
 func (c *cli) operatorCreate() *cobra.Command {
 	var n admin.NewOperator
+	var expires string
 	cmd := &cobra.Command{
 		Use:     "create <name>",
 		Short:   "Create an operator and print its token, this once",
@@ -34,6 +35,10 @@ func (c *cli) operatorCreate() *cobra.Command {
 		Args:    need("a name"),
 		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
 			n.Name = args[0]
+			var err error
+			if n.ExpiresAt, err = c.tokenExpiry(expires, n.NoToken); err != nil {
+				return err
+			}
 			issued, err := client.CreateOperator(ctx, n)
 			if err != nil {
 				return err
@@ -45,6 +50,7 @@ func (c *cli) operatorCreate() *cobra.Command {
 	c.roleFlags(cmd, &n.Roles, &n.Groups)
 	cmd.Flags().StringVar(&n.Description, "description", "", "who it is")
 	cmd.Flags().BoolVar(&n.NoToken, "no-token", false, "make no token: it proves itself in another way")
+	expiresFlag(cmd, &expires)
 	return cmd
 }
 
@@ -174,12 +180,12 @@ func whole(list []string) *[]string {
 
 func (c *cli) operatorToken() *cobra.Command {
 	return noun("token", "Make a new token for an operator", "",
-		c.tokenRotate("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, overlap time.Duration) (any, admin.Plaintext, error) {
-			issued, err := client.RotateOperatorToken(ctx, name, overlap)
+		c.tokenRotate("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time, overlap time.Duration) (any, admin.Plaintext, error) {
+			issued, err := client.RotateOperatorToken(ctx, name, expires, overlap)
 			return issued, issued.Token, err
 		}),
-		c.tokenAdd("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string) (any, admin.Plaintext, error) {
-			issued, err := client.AddOperatorToken(ctx, name)
+		c.tokenAdd("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time) (any, admin.Plaintext, error) {
+			issued, err := client.AddOperatorToken(ctx, name, expires)
 			return issued, issued.Token, err
 		}))
 }

@@ -11,7 +11,7 @@ import (
 type termsFlags struct {
 	kind, header, prefix, description, expires string
 	requireUser, websocket                     bool
-	passCookies, passTrace                     bool
+	passCookies, passTrace, scrubBody          bool
 }
 
 func (t *termsFlags) add(cmd *cobra.Command) {
@@ -25,6 +25,7 @@ func (t *termsFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&t.websocket, "websocket", false, "let requests become websockets")
 	f.BoolVar(&t.passCookies, "pass-cookies", false, "let the app's Cookie header through")
 	f.BoolVar(&t.passTrace, "pass-trace", false, "let traceparent, tracestate and baggage through")
+	f.BoolVar(&t.scrubBody, "scrub-body", false, "take the secret out of the bodies of answers, which then may not be compressed")
 	_ = cmd.RegisterFlagCompletionFunc("kind", words(string(keybearer.Basic), string(keybearer.Bearer), string(keybearer.Header)))
 }
 
@@ -67,6 +68,7 @@ func (t *termsFlags) patch(c *cli, cmd *cobra.Command) (admin.CredentialPatch, e
 		"websocket":    func() { p.WebSocket = &t.websocket },
 		"pass-cookies": func() { p.PassCookies = &t.passCookies },
 		"pass-trace":   func() { p.PassTrace = &t.passTrace },
+		"scrub-body":   func() { p.ScrubBody = &t.scrubBody },
 	} {
 		if f.Changed(name) {
 			set()

@@ -36,14 +36,14 @@ func (c *Client) UnbindCaller(ctx context.Context, name, scope string) (Caller, 
 	return call[Caller](ctx, c, http.MethodDelete, apiPath("callers", name, "scopes", scope), nil, nil)
 }
 
-// RotateCallerToken makes one more token and shows it this once; older ones stay good for the overlap.
-func (c *Client) RotateCallerToken(ctx context.Context, name string, overlap time.Duration) (IssuedCaller, error) {
-	return call[IssuedCaller](ctx, c, http.MethodPost, apiPath("callers", name, "tokens"), nil, NewToken{seconds(overlap)})
+// RotateCallerToken makes one more token, which ends at expires unless that is zero, and shows it this once; older ones stay good for the overlap.
+func (c *Client) RotateCallerToken(ctx context.Context, name string, expires time.Time, overlap time.Duration) (IssuedCaller, error) {
+	return call[IssuedCaller](ctx, c, http.MethodPost, apiPath("callers", name, "tokens"), nil, NewToken{expires, seconds(overlap)})
 }
 
-// AddCallerToken makes one more token and shows it this once; those there are stay.
-func (c *Client) AddCallerToken(ctx context.Context, name string) (IssuedCaller, error) {
-	return call[IssuedCaller](ctx, c, http.MethodPost, apiPath("callers", name, "tokens"), nil, NewToken{})
+// AddCallerToken makes one more token, which ends at expires unless that is zero, and shows it this once; those there are stay.
+func (c *Client) AddCallerToken(ctx context.Context, name string, expires time.Time) (IssuedCaller, error) {
+	return call[IssuedCaller](ctx, c, http.MethodPost, apiPath("callers", name, "tokens"), nil, NewToken{ExpiresAt: expires})
 }
 
 // RevokeCallerToken revokes one token by its id; with "" all of them.
@@ -93,14 +93,14 @@ func (c *Client) EditOperator(ctx context.Context, name string, p OperatorPatch)
 	return call[Operator](ctx, c, http.MethodPatch, apiPath("operators", name), nil, p)
 }
 
-// RotateOperatorToken makes one more token and shows it this once; older ones stay good for the overlap.
-func (c *Client) RotateOperatorToken(ctx context.Context, name string, overlap time.Duration) (IssuedOperator, error) {
-	return call[IssuedOperator](ctx, c, http.MethodPost, apiPath("operators", name, "tokens"), nil, NewToken{seconds(overlap)})
+// RotateOperatorToken makes one more token, which ends at expires unless that is zero, and shows it this once; older ones stay good for the overlap.
+func (c *Client) RotateOperatorToken(ctx context.Context, name string, expires time.Time, overlap time.Duration) (IssuedOperator, error) {
+	return call[IssuedOperator](ctx, c, http.MethodPost, apiPath("operators", name, "tokens"), nil, NewToken{expires, seconds(overlap)})
 }
 
-// AddOperatorToken makes one more token and shows it this once; those there are stay.
-func (c *Client) AddOperatorToken(ctx context.Context, name string) (IssuedOperator, error) {
-	return call[IssuedOperator](ctx, c, http.MethodPost, apiPath("operators", name, "tokens"), nil, NewToken{})
+// AddOperatorToken makes one more token, which ends at expires unless that is zero, and shows it this once; those there are stay.
+func (c *Client) AddOperatorToken(ctx context.Context, name string, expires time.Time) (IssuedOperator, error) {
+	return call[IssuedOperator](ctx, c, http.MethodPost, apiPath("operators", name, "tokens"), nil, NewToken{ExpiresAt: expires})
 }
 
 // RevokeOperatorToken revokes one token by its id; with "" all of them.

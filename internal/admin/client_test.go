@@ -168,12 +168,13 @@ func (l *lab) identities(must func(error)) {
 	if err != nil || c.Scopes[0] != "ops" || c.Description != "shop" {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	second, err := l.RotateCallerToken(ctx, "billing", time.Hour)
+	second, err := l.RotateCallerToken(ctx, "billing", time.Time{}, time.Hour)
 	if err != nil || len(second.Caller.Tokens) != 2 || second.Caller.Tokens[0].ExpiresAt.IsZero() {
 		t.Fatalf("%+v, %v", second.Caller, err)
 	}
-	third, err := l.AddCallerToken(ctx, "billing")
-	if err != nil || len(third.Caller.Tokens) != 3 {
+	ends := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	third, err := l.AddCallerToken(ctx, "billing", ends)
+	if err != nil || len(third.Caller.Tokens) != 3 || !third.Caller.Tokens[2].ExpiresAt.Equal(ends) {
 		t.Fatalf("%+v, %v", third.Caller, err)
 	}
 	_, err = l.RevokeCallerToken(ctx, "billing", third.Caller.Tokens[1].ID)
@@ -218,11 +219,11 @@ func (l *lab) identities(must func(error)) {
 	if who, err := ada.Whoami(ctx); err != nil || !slices.Equal(who.Groups, []string{"sales"}) {
 		t.Fatalf("%+v, %v", who, err)
 	}
-	next, err := l.RotateOperatorToken(ctx, "ada", 0)
+	next, err := l.RotateOperatorToken(ctx, "ada", time.Time{}, 0)
 	must(err)
 	_, err = ada.Scopes(ctx, admin.ListQuery{})
 	wantCode(t, err, keybearer.Unauthenticated)
-	_, err = l.AddOperatorToken(ctx, "ada")
+	_, err = l.AddOperatorToken(ctx, "ada", time.Time{})
 	must(err)
 	_, err = l.RevokeOperatorToken(ctx, "ada", next.Operator.Tokens[0].ID)
 	must(err)

@@ -30,7 +30,7 @@ func wireCredential(c custody.Credential) Credential {
 	v := Credential{
 		ID: c.ID, Scope: c.Scope, ScopeID: c.ScopeID, Name: c.Name, Description: c.Description,
 		Kind: c.Terms.Kind, Header: c.Terms.Header, Prefix: c.Terms.Prefix, Destinations: wireRules(c.Terms.Rules),
-		RequireUser: c.Terms.RequireUser, WebSocket: c.Terms.WebSocket, PassCookies: c.PassCookies, PassTrace: c.PassTrace,
+		RequireUser: c.Terms.RequireUser, WebSocket: c.Terms.WebSocket, PassCookies: c.PassCookies, PassTrace: c.PassTrace, ScrubBody: c.ScrubBody,
 		State: c.State, ExpiresAt: c.ExpiresAt, Version: c.Version, VersionAt: c.VersionAt,
 		Level: c.Level, Usage: wireUsage(c.Usage), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 		DeletedAt: c.DeletedAt, RestorableTo: c.RestorableTo, Revision: c.Revision,
@@ -111,7 +111,7 @@ func createCredential(x *exchange) (*reply, error) {
 	rep, err := credentialReply(x.custody.CreateCredential(x.Context(), x.ask, x.PathValue("scope"), custody.NewCredential{
 		Name: n.Name, Description: n.Description, Kind: n.Kind, Header: n.Header, Prefix: n.Prefix, Secret: n.secret(), NoSecret: n.NoSecret,
 		Rules: destinations(n.Destinations), RequireUser: n.RequireUser, WebSocket: n.WebSocket,
-		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ExpiresAt: n.ExpiresAt,
+		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ScrubBody: n.ScrubBody, ExpiresAt: n.ExpiresAt,
 	}))
 	rep.status = http.StatusCreated
 	return rep, err
@@ -133,7 +133,7 @@ func editCredential(x *exchange) (*reply, error) {
 	}
 	return credentialReply(x.custody.EditCredential(x.Context(), x.ask, x.ref(), custody.Patch{
 		Description: p.Description, Kind: p.Kind, Header: p.Header, Prefix: p.Prefix, RequireUser: p.RequireUser, WebSocket: p.WebSocket,
-		PassCookies: p.PassCookies, PassTrace: p.PassTrace, ExpiresAt: expires, Rules: rules, Secret: p.secret(),
+		PassCookies: p.PassCookies, PassTrace: p.PassTrace, ScrubBody: p.ScrubBody, ExpiresAt: expires, Rules: rules, Secret: p.secret(),
 	}))
 }
 

@@ -34,7 +34,7 @@ func wireTokens(tokens []custody.Token) []Token {
 func wireCaller(c custody.Caller) Caller {
 	return Caller{
 		ID: c.ID, Name: c.Name, Description: c.Description, Scopes: c.Scopes, Tokens: wireTokens(c.Tokens), Disabled: c.Disabled,
-		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, DeletedAt: c.DeletedAt, Revision: c.Revision,
+		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, DeletedAt: c.DeletedAt, LastUsedAt: c.LastUsedAt, Revision: c.Revision,
 	}
 }
 
@@ -108,27 +108,27 @@ func binding(x *exchange, bind bool) (*reply, error) {
 	return callerReply(x.custody.BindCaller(x.Context(), x.ask, x.PathValue("name"), x.PathValue("scope"), bind))
 }
 
-// overlap reads the body that asks for a token.
-func overlap(x *exchange) (*time.Duration, error) {
+// tokenTerms reads the body that asks for a token: when it ends, and how long older ones stay good.
+func tokenTerms(x *exchange) (expires time.Time, overlap *time.Duration, err error) {
 	n, err := decode[NewToken](x)
 	if err != nil || n.OverlapSeconds == nil {
-		return nil, err
+		return n.ExpiresAt, nil, err
 	}
 	if s := *n.OverlapSeconds; s < 0 || s > int64(maxOverlap/time.Second) {
-		return nil, keybearer.NewError(keybearer.Invalid, "an overlap is from 0 to 366 days")
+		return expires, nil, keybearer.NewError(keybearer.Invalid, "an overlap is from 0 to 366 days")
 	}
 	d := time.Duration(*n.OverlapSeconds) * time.Second
-	return &d, nil
+	return n.ExpiresAt, &d, nil
 }
 
 const maxOverlap = 366 * 24 * time.Hour
 
 func newCallerToken(x *exchange) (*reply, error) {
-	d, err := overlap(x)
+	expires, overlap, err := tokenTerms(x)
 	if err != nil {
 		return nil, err
 	}
-	return issuedCaller(x.custody.RotateCallerToken(x.Context(), x.ask, x.PathValue("name"), d))
+	return issuedCaller(x.custody.RotateCallerToken(x.Context(), x.ask, x.PathValue("name"), expires, overlap))
 }
 
 func revokeCallerTokens(x *exchange) (*reply, error) {

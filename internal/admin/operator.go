@@ -88,11 +88,11 @@ func operatorVerb(x *exchange) (*reply, error) {
 }
 
 func newOperatorToken(x *exchange) (*reply, error) {
-	d, err := overlap(x)
+	expires, overlap, err := tokenTerms(x)
 	if err != nil {
 		return nil, err
 	}
-	return issuedOperator(x.custody.RotateOperatorToken(x.Context(), x.ask, x.PathValue("name"), d))
+	return issuedOperator(x.custody.RotateOperatorToken(x.Context(), x.ask, x.PathValue("name"), expires, overlap))
 }
 
 func revokeOperatorTokens(x *exchange) (*reply, error) {

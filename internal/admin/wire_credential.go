@@ -29,6 +29,7 @@ type Credential struct {
 	WebSocket    bool             `json:"websocket,omitempty"`
 	PassCookies  bool             `json:"pass_cookies,omitempty"`
 	PassTrace    bool             `json:"pass_trace,omitempty"`
+	ScrubBody    bool             `json:"scrub_body,omitempty"`
 	State        keybearer.State  `json:"state"`
 	ExpiresAt    time.Time        `json:"expires_at,omitzero"`
 	Version      uint64           `json:"version"` // of the secret
@@ -81,6 +82,7 @@ type NewCredential struct {
 	WebSocket    bool          `json:"websocket,omitempty"`
 	PassCookies  bool          `json:"pass_cookies,omitempty"`
 	PassTrace    bool          `json:"pass_trace,omitempty"`
+	ScrubBody    bool          `json:"scrub_body,omitempty"`
 	ExpiresAt    time.Time     `json:"expires_at,omitzero"`
 }
 
@@ -95,6 +97,7 @@ type CredentialPatch struct {
 	WebSocket    *bool           `json:"websocket,omitempty"`
 	PassCookies  *bool           `json:"pass_cookies,omitempty"`
 	PassTrace    *bool           `json:"pass_trace,omitempty"`
+	ScrubBody    *bool           `json:"scrub_body,omitempty"`
 	ExpiresAt    Expiry          `json:"expires_at,omitzero"`
 	Destinations *[]Destination  `json:"destinations,omitempty"` // in the place of all that it has
 	SecretInput

@@ -13,22 +13,25 @@ type Caller struct {
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	DeletedAt   time.Time `json:"deleted_at,omitzero"`
+	LastUsedAt  time.Time `json:"last_used_at,omitzero"` // when it last sent a request for a known credential
 	Revision    uint64    `json:"revision"`
 }
 
 // Token as the API shows it: never the token, nor its hash.
 type Token struct {
-	ID        string    `json:"id"`
-	CreatedAt time.Time `json:"created_at"`
-	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	ID         string    `json:"id"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero"` // of a caller's: when it was last presented with a request for a known credential
 }
 
 // NewCaller is what a caller is made from.
 type NewCaller struct {
-	Name        string   `json:"name"`
-	Description string   `json:"description,omitempty"`
-	Scopes      []string `json:"scopes,omitempty"`   // names or ids
-	NoToken     bool     `json:"no_token,omitempty"` // it proves itself in another way
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Scopes      []string  `json:"scopes,omitempty"`   // names or ids
+	NoToken     bool      `json:"no_token,omitempty"` // it proves itself in another way
+	ExpiresAt   time.Time `json:"token_expires_at,omitzero"`
 }
 
 // CallerPatch changes a caller; absent fields stay.
@@ -60,11 +63,12 @@ type Operator struct {
 
 // NewOperator is what an operator is made from.
 type NewOperator struct {
-	Name        string   `json:"name"`
-	Description string   `json:"description,omitempty"`
-	Groups      []string `json:"groups,omitempty"`
-	Roles       []string `json:"roles,omitempty"`
-	NoToken     bool     `json:"no_token,omitempty"`
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Groups      []string  `json:"groups,omitempty"`
+	Roles       []string  `json:"roles,omitempty"`
+	NoToken     bool      `json:"no_token,omitempty"`
+	ExpiresAt   time.Time `json:"token_expires_at,omitzero"`
 }
 
 // OperatorPatch changes an operator; absent fields stay.
@@ -82,5 +86,6 @@ type IssuedOperator struct {
 
 // NewToken asks for one more token.
 type NewToken struct {
-	OverlapSeconds *int64 `json:"overlap_seconds,omitempty"` // how long older tokens stay good; 0: revoked at once; absent: until they are revoked
+	ExpiresAt      time.Time `json:"expires_at,omitzero"`       // of the new one; absent: never
+	OverlapSeconds *int64    `json:"overlap_seconds,omitempty"` // how long older tokens stay good; 0: revoked at once; absent: until they are revoked
 }

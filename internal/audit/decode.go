@@ -69,6 +69,8 @@ func (p *parser) event(e *keybearer.Event) bool {
 			e.SecretVersion, p.bad = n, p.bad || err != nil
 		case "caller":
 			e.Caller = p.text()
+		case "token_id":
+			e.TokenID = p.text()
 		case "acting_user":
 			e.ActingUser = p.text()
 		case "operator":

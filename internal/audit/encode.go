@@ -28,6 +28,7 @@ func AppendEvent(b []byte, e *keybearer.Event) []byte {
 		b = strconv.AppendUint(b, e.SecretVersion, 10)
 	}
 	b = appendOptional(b, `,"caller":`, e.Caller)
+	b = appendOptional(b, `,"token_id":`, e.TokenID)
 	b = appendOptional(b, `,"acting_user":`, e.ActingUser)
 	b = appendOptional(b, `,"operator":`, e.Operator)
 	b = appendOptional(b, `,"method":`, e.Method)

@@ -64,7 +64,7 @@ func fullEvent() *keybearer.Event {
 	return &keybearer.Event{
 		Time: time.Date(2026, 3, 9, 7, 5, 1, 42_000_999, time.FixedZone("east", 7200)), ID: "req_aaaabbbbccccddddeeeeffffgg",
 		Phase: keybearer.Outcome, Kind: keybearer.UseEvent, Scope: "docs", Credential: "crm",
-		CredentialID: "crd_aaaabbbbccccddddeeeeffffgg", SecretVersion: math.MaxUint64, Caller: "billing", ActingUser: "ann",
+		CredentialID: "crd_aaaabbbbccccddddeeeeffffgg", SecretVersion: math.MaxUint64, Caller: "billing", TokenID: "tok_a", ActingUser: "ann",
 		Operator: "olaf", Method: "POST", Scheme: "https", Host: "api.example.com", Port: 8443, Path: "/hook/7",
 		Decision: keybearer.Allow, Code: keybearer.DestinationTimeout, Rule: "https://*.example.com:8443/hook",
 		DestinationStatus: 504, DurationMS: 12.345, BytesOut: math.MaxInt64, BytesIn: math.MinInt64,
@@ -75,7 +75,7 @@ func fullEvent() *keybearer.Event {
 func TestAppendEvent(t *testing.T) {
 	want := `{"time":"2026-03-09T05:05:01.042000Z","id":"req_aaaabbbbccccddddeeeeffffgg","phase":"outcome","event":"use",` +
 		`"scope":"docs","credential":"crm","credential_id":"crd_aaaabbbbccccddddeeeeffffgg","secret_version":18446744073709551615,` +
-		`"caller":"billing","acting_user":"ann","operator":"olaf","method":"POST","scheme":"https","host":"api.example.com",` +
+		`"caller":"billing","token_id":"tok_a","acting_user":"ann","operator":"olaf","method":"POST","scheme":"https","host":"api.example.com",` +
 		`"port":8443,"path":"/hook/7","decision":"allow","code":"destination_timeout","rule":"https://*.example.com:8443/hook",` +
 		`"destination_status":504,"duration_ms":12.345,"bytes_out":9223372036854775807,"bytes_in":-9223372036854775808,` +
 		`"action":"credential.create","changed":["rules","expires_at"]}`
@@ -106,7 +106,7 @@ func FuzzAppendEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, path, host string, version uint64, bytes int64, duration float64, nanos int64, port uint16, status int) {
 		checkEncoding(t, &keybearer.Event{
 			Time: time.Unix(0, nanos), ID: id, Phase: keybearer.Phase(path), Kind: keybearer.EventKind(host), Scope: path,
-			Credential: host, CredentialID: id, SecretVersion: version, Caller: path, ActingUser: host, Operator: id, Method: path,
+			Credential: host, CredentialID: id, SecretVersion: version, Caller: path, TokenID: id, ActingUser: host, Operator: id, Method: path,
 			Scheme: host, Host: host, Port: port, Path: path, Decision: id, Code: keybearer.Code(path), Rule: host,
 			DestinationStatus: status, DurationMS: duration, BytesOut: bytes, BytesIn: -bytes, Action: id, Changed: []string{path, host},
 		})

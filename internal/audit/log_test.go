@@ -59,7 +59,7 @@ func ids(events []keybearer.Event) []string {
 func event(id string) *keybearer.Event {
 	return &keybearer.Event{
 		Time: time.Now(), ID: id, Phase: keybearer.Intent, Kind: keybearer.UseEvent, Scope: "docs", Credential: "crm",
-		CredentialID: "crd_aaaabbbbccccddddeeeeffffgg", SecretVersion: 3, Caller: "billing", Method: "POST", Scheme: "https",
+		CredentialID: "crd_aaaabbbbccccddddeeeeffffgg", SecretVersion: 3, Caller: "billing", TokenID: "tok_" + id, Method: "POST", Scheme: "https",
 		Host: "api.example.com", Port: 443, Path: "/hook/7", Decision: keybearer.Allow, Rule: "https://api.example.com",
 	}
 }

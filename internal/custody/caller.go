@@ -16,13 +16,42 @@ type Caller struct {
 	Disabled              bool
 	CreatedAt, UpdatedAt  time.Time
 	DeletedAt             time.Time
+	LastUsedAt            time.Time // when it last sent a request for a known credential; zero: never, or it is not known
 	Revision              uint64
 }
 
+// lastUses asks the ledger, if there is one, when the callers and their tokens were last used.
+func (c *Custody) lastUses(ctx context.Context, callers ...*keybearer.Caller) (map[string]time.Time, error) {
+	if c.ledger == nil || len(callers) == 0 {
+		return nil, nil
+	}
+	var subjects []string
+	for _, cl := range callers {
+		subjects = append(subjects, string(keybearer.AppSubject(cl.Name)))
+		for i := range cl.Tokens {
+			subjects = append(subjects, cl.Tokens[i].ID)
+		}
+	}
+	last, err := c.ledger.LastUses(ctx, subjects...)
+	if err != nil {
+		return nil, keybearer.AsError(err)
+	}
+	return last, nil
+}
+
 func (c *Custody) viewCaller(ctx context.Context, cl *keybearer.Caller) (Caller, error) {
+	last, err := c.lastUses(ctx, cl)
+	if err != nil {
+		return Caller{}, err
+	}
+	return c.viewUsedCaller(ctx, cl, last)
+}
+
+func (c *Custody) viewUsedCaller(ctx context.Context, cl *keybearer.Caller, last map[string]time.Time) (Caller, error) {
 	v := Caller{
-		ID: cl.ID, Name: cl.Name, Description: cl.Description, Scopes: []string{}, Tokens: viewTokens(cl.Tokens), Disabled: cl.Disabled,
-		CreatedAt: cl.CreatedAt, UpdatedAt: cl.UpdatedAt, DeletedAt: cl.DeletedAt, Revision: cl.Revision,
+		ID: cl.ID, Name: cl.Name, Description: cl.Description, Scopes: []string{}, Tokens: viewTokens(cl.Tokens, last), Disabled: cl.Disabled,
+		CreatedAt: cl.CreatedAt, UpdatedAt: cl.UpdatedAt, DeletedAt: cl.DeletedAt,
+		LastUsedAt: last[string(keybearer.AppSubject(cl.Name))], Revision: cl.Revision,
 	}
 	for _, id := range cl.Scopes {
 		s, err := c.liveScope(ctx, id)
@@ -47,8 +76,12 @@ func (c *Custody) Callers(ctx context.Context, ask Ask, q keybearer.Query) (keyb
 	if err != nil {
 		return out, keybearer.AsError(err)
 	}
+	last, err := c.lastUses(ctx, page.Items...)
+	if err != nil {
+		return out, err
+	}
 	for _, cl := range page.Items {
-		v, err := c.viewCaller(ctx, cl)
+		v, err := c.viewUsedCaller(ctx, cl, last)
 		if err != nil {
 			return out, err
 		}
@@ -76,6 +109,7 @@ type NewCaller struct {
 	Description string
 	Scopes      []string // names or ids
 	NoToken     bool
+	ExpiresAt   time.Time // of its token; zero: never
 }
 
 // CreateCaller makes a caller and, unless it is not wanted, its first token. It returns [keybearer.AlreadyExists] for a name that is or was
@@ -98,7 +132,7 @@ func (c *Custody) CreateCaller(ctx context.Context, ask Ask, n NewCaller) (Calle
 		return Caller{}, token, err
 	}
 	if !n.NoToken {
-		if cl.Tokens, token, err = addToken(nil, keybearer.CallerTokenPrefix, now, nil); err != nil {
+		if cl.Tokens, token, err = addToken(nil, keybearer.CallerTokenPrefix, now, n.ExpiresAt, nil); err != nil {
 			return Caller{}, token, err
 		}
 	}
@@ -220,10 +254,10 @@ func (c *Custody) BindCaller(ctx context.Context, ask Ask, name, scope string, b
 	})
 }
 
-// RotateCallerToken makes one more token; those there are end when the overlap is over, or with nil stay.
-func (c *Custody) RotateCallerToken(ctx context.Context, ask Ask, name string, overlap *time.Duration) (v Caller, token keybearer.Secret, err error) {
+// RotateCallerToken makes one more token, which ends at expires unless that is zero; those there are end when the overlap is over, or with nil stay.
+func (c *Custody) RotateCallerToken(ctx context.Context, ask Ask, name string, expires time.Time, overlap *time.Duration) (v Caller, token keybearer.Secret, err error) {
 	v, err = c.changeCaller(ctx, ask, name, CallerToken, func(cl *keybearer.Caller, now time.Time) (_ []string, err error) {
-		cl.Tokens, token, err = addToken(cl.Tokens, keybearer.CallerTokenPrefix, now, overlap)
+		cl.Tokens, token, err = addToken(cl.Tokens, keybearer.CallerTokenPrefix, now, expires, overlap)
 		return []string{"tokens"}, err
 	})
 	if err != nil {

@@ -21,6 +21,7 @@ type NewCredential struct {
 	WebSocket   bool
 	PassCookies bool
 	PassTrace   bool
+	ScrubBody   bool
 	ExpiresAt   time.Time
 }
 
@@ -94,7 +95,7 @@ func (c *Custody) build(n *NewCredential) (*keybearer.Credential, error) {
 	}
 	return &keybearer.Credential{
 		ID: keybearer.NewID(keybearer.IDCredential), Name: n.Name, Description: n.Description,
-		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ExpiresAt: n.ExpiresAt.UTC(),
+		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ScrubBody: n.ScrubBody, ExpiresAt: n.ExpiresAt.UTC(),
 		Current: keybearer.Version{Terms: terms}, CreatedAt: now, UpdatedAt: now,
 	}, nil
 }

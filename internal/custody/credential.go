@@ -16,6 +16,7 @@ type Credential struct {
 	Terms                    keybearer.Terms
 	State                    keybearer.State
 	PassCookies, PassTrace   bool
+	ScrubBody                bool
 	ExpiresAt                time.Time
 	Version                  uint64 // of the secret
 	VersionAt                time.Time
@@ -41,7 +42,7 @@ func (c *Custody) view(a *Actor, on target, usage map[string]keybearer.Usage) Cr
 	cred, now := on.credential, c.now()
 	v := Credential{
 		ID: cred.ID, ScopeID: cred.ScopeID, Scope: on.scope.Name, Name: cred.Name, Description: cred.Description,
-		Terms: cred.Current.Terms.Clone(), State: cred.State(now), PassCookies: cred.PassCookies, PassTrace: cred.PassTrace,
+		Terms: cred.Current.Terms.Clone(), State: cred.State(now), PassCookies: cred.PassCookies, PassTrace: cred.PassTrace, ScrubBody: cred.ScrubBody,
 		ExpiresAt: cred.ExpiresAt, Version: cred.Current.Number, VersionAt: cred.Current.CreatedAt,
 		Level: a.level(on), CreatedAt: cred.CreatedAt, UpdatedAt: cred.UpdatedAt, DeletedAt: cred.DeletedAt, Revision: cred.Revision,
 	}

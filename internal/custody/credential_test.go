@@ -34,13 +34,13 @@ func TestCreateCredential(t *testing.T) {
 	ctx := t.Context()
 	s := l.scope("docs")
 	n := bearer("crm", "s3cret", "API.example.com", "https://*.example.com:8443/hooks", "api.example.com")
-	n.Description, n.RequireUser, n.PassTrace, n.ExpiresAt = "the CRM", true, true, l.clock.Now().Add(time.Hour)
+	n.Description, n.RequireUser, n.PassTrace, n.ScrubBody, n.ExpiresAt = "the CRM", true, true, true, l.clock.Now().Add(time.Hour)
 	c, err := l.CreateCredential(ctx, by(root), "docs", n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Scope != "docs" || c.ScopeID != s.ID || c.Name != "crm" || c.State != keybearer.Active || c.Version != 1 || c.Previous != nil ||
-		c.Level != keybearer.Administer || !c.Terms.RequireUser || !c.PassTrace || c.PassCookies || !c.ExpiresAt.Equal(n.ExpiresAt) {
+		c.Level != keybearer.Administer || !c.Terms.RequireUser || !c.PassTrace || !c.ScrubBody || c.PassCookies || !c.ExpiresAt.Equal(n.ExpiresAt) {
 		t.Fatalf("%+v", c)
 	}
 	if got, want := texts(c.Terms), "https://*.example.com:8443/hooks https://api.example.com"; got != want {

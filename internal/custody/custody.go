@@ -40,6 +40,12 @@ type Config struct {
 	// Mover, optional, is for a Store over two: it moves the records from the former one.
 	Mover Mover
 
+	// Anchor, optional, knows how far the store's history went. Nothing is committed to a store that it refuses.
+	Anchor Anchor
+
+	// Others, optional, are further parts that Status asks.
+	Others []Other
+
 	// Tail, optional, reads the audit log back: the last n events for which keep is true. Resume looks there for what a crash left
 	// between the log and the mark of delivery, so that it gets no second line.
 	Tail func(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error)
@@ -69,6 +75,8 @@ type Custody struct {
 	current func(context.Context, string) (bool, error)
 	mover   Mover
 	quiet   func() bool
+	anchor  Anchor
+	others  []Other
 
 	keepPrevious, keepDeleted, wait time.Duration
 	now                             func() time.Time
@@ -92,6 +100,7 @@ func New(cfg Config) (*Custody, error) {
 	}
 	c := &Custody{
 		store: cfg.Store, keyring: cfg.Keyring, auditor: cfg.Auditor, ledger: cfg.Ledger, log: cfg.Logger, tail: cfg.Tail, current: cfg.Current, mover: cfg.Mover, quiet: cfg.Quiet,
+		anchor: cfg.Anchor, others: cfg.Others,
 		keepPrevious: cfg.KeepPrevious, keepDeleted: cfg.KeepDeleted, wait: cfg.Wait, now: cfg.Now,
 	}
 	if k, ok := cfg.Keyring.(keybearer.OpenOnly); ok {
@@ -102,6 +111,9 @@ func New(cfg Config) (*Custody, error) {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.anchor == nil {
+		c.anchor = noAnchor{}
 	}
 	switch {
 	case c.keepPrevious == 0:

@@ -18,6 +18,7 @@ type Patch struct {
 	WebSocket   *bool // takes administer
 	PassCookies *bool
 	PassTrace   *bool
+	ScrubBody   *bool
 	ExpiresAt   *time.Time     // zero: never
 	Rules       *[]Destination // in the place of all there are; takes administer
 	Secret      Secret         // becomes a new version with the changed terms
@@ -31,6 +32,7 @@ func (c *Custody) EditCredential(ctx context.Context, ask Ask, ref keybearer.Ref
 		set(ch, "description", &next.Description, p.Description)
 		set(ch, "pass_cookies", &next.PassCookies, p.PassCookies)
 		set(ch, "pass_trace", &next.PassTrace, p.PassTrace)
+		set(ch, "scrub_body", &next.ScrubBody, p.ScrubBody)
 		if p.ExpiresAt != nil && !p.ExpiresAt.Equal(next.ExpiresAt) {
 			next.ExpiresAt = p.ExpiresAt.UTC()
 			ch.note("expires_at")

@@ -35,9 +35,37 @@ func TestCallers(t *testing.T) {
 	_, _, err = l.CreateCaller(ctx, by(root), custody.NewCaller{Name: "other", Scopes: []string{"nowhere"}})
 	wantCode(t, err, keybearer.NotFound)
 
-	// Two live tokens for the overlap, then one.
+	_, _, err = l.CreateCaller(ctx, by(root), custody.NewCaller{Name: "late", ExpiresAt: l.clock.Now()})
+	wantCode(t, err, keybearer.Invalid)
+	_, _, err = l.RotateCallerToken(ctx, by(root), "billing", l.clock.Now(), nil)
+	wantCode(t, err, keybearer.Invalid)
+
+	// One that ends by itself.
 	hour := time.Hour
-	c, second, err := l.RotateCallerToken(ctx, by(root), "billing", &hour)
+	_, short, err := l.RotateCallerToken(ctx, by(root), "billing", l.clock.Now().Add(hour), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good(short, "")
+	l.clock.Add(hour)
+	good(short, keybearer.Unauthenticated)
+
+	// The ledger knows when the caller and each of its tokens was last used.
+	at := l.clock.Now().UTC().Truncate(time.Microsecond)
+	use := keybearer.UseRecord{CredentialID: "crd_a", Caller: "billing", TokenID: c.Tokens[0].ID, At: at}
+	if err := l.store.RecordUses(ctx, []keybearer.UseRecord{use}, keybearer.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	seen, err := l.Caller(ctx, by(root), "billing")
+	if err != nil || !seen.LastUsedAt.Equal(at) || !seen.Tokens[0].LastUsedAt.Equal(at) || !seen.Tokens[1].LastUsedAt.IsZero() {
+		t.Fatalf("%+v, %v", seen, err)
+	}
+	if all, err := l.Callers(ctx, by(root), keybearer.Query{}); err != nil || !all.Items[0].Tokens[0].LastUsedAt.Equal(at) {
+		t.Fatalf("%+v, %v", all, err)
+	}
+
+	// Two live tokens for the overlap, then one.
+	c, second, err := l.RotateCallerToken(ctx, by(root), "billing", time.Time{}, &hour)
 	if err != nil || len(c.Tokens) != 2 {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -46,7 +74,7 @@ func TestCallers(t *testing.T) {
 	l.clock.Add(time.Hour)
 	good(token, keybearer.Unauthenticated)
 	good(second, "")
-	_, third, err := l.RotateCallerToken(ctx, by(root), "billing", nil) // stays
+	_, third, err := l.RotateCallerToken(ctx, by(root), "billing", time.Time{}, nil) // stays
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +90,7 @@ func TestCallers(t *testing.T) {
 	_, err = l.RevokeCallerToken(ctx, by(root), "billing", c.Tokens[1].ID)
 	wantCode(t, err, keybearer.NotFound)
 	zero := time.Duration(0)
-	_, fourth, err := l.RotateCallerToken(ctx, by(root), "billing", &zero)
+	_, fourth, err := l.RotateCallerToken(ctx, by(root), "billing", time.Time{}, &zero)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +159,7 @@ func TestOperators(t *testing.T) {
 		t.Fatal(err)
 	}
 	zero := time.Duration(0)
-	_, second, err := l.RotateOperatorToken(ctx, by(root), "ada", &zero)
+	_, second, err := l.RotateOperatorToken(ctx, by(root), "ada", time.Time{}, &zero)
 	if err != nil {
 		t.Fatal(err)
 	}

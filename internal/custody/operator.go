@@ -24,7 +24,7 @@ type Operator struct {
 func (c *Custody) viewOperator(ctx context.Context, o *keybearer.Operator) (Operator, error) {
 	v := Operator{
 		ID: o.ID, Name: o.Name, Description: o.Description, Groups: append([]string{}, o.Groups...), Roles: []string{},
-		Tokens: viewTokens(o.Tokens), Disabled: o.Disabled,
+		Tokens: viewTokens(o.Tokens, nil), Disabled: o.Disabled,
 		CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt, DeletedAt: o.DeletedAt, Revision: o.Revision,
 	}
 	for _, r := range o.Roles {
@@ -84,6 +84,7 @@ type NewOperator struct {
 	Groups      []string
 	Roles       []string // keybearer.RoleInstanceAdmin, or RoleScopeAdmin and a scope's name or id
 	NoToken     bool
+	ExpiresAt   time.Time // of its token; zero: never
 }
 
 // socketPrefix begins the names of those who come over the admin socket.
@@ -115,7 +116,7 @@ func (c *Custody) CreateOperator(ctx context.Context, ask Ask, n NewOperator) (O
 		return Operator{}, token, err
 	}
 	if !n.NoToken {
-		if o.Tokens, token, err = addToken(nil, keybearer.OperatorTokenPrefix, now, nil); err != nil {
+		if o.Tokens, token, err = addToken(nil, keybearer.OperatorTokenPrefix, now, n.ExpiresAt, nil); err != nil {
 			return Operator{}, token, err
 		}
 	}
@@ -233,10 +234,11 @@ func (c *Custody) EditOperator(ctx context.Context, ask Ask, name string, descri
 	})
 }
 
-// RotateOperatorToken makes one more token; those there are end when the overlap is over, or with nil stay.
-func (c *Custody) RotateOperatorToken(ctx context.Context, ask Ask, name string, overlap *time.Duration) (v Operator, token keybearer.Secret, err error) {
+// RotateOperatorToken makes one more token, which ends at expires unless that is zero; those there are end when the overlap is over, or with nil
+// stay.
+func (c *Custody) RotateOperatorToken(ctx context.Context, ask Ask, name string, expires time.Time, overlap *time.Duration) (v Operator, token keybearer.Secret, err error) {
 	v, err = c.changeOperator(ctx, ask, name, OperatorToken, func(o *keybearer.Operator, now time.Time) (_ []string, err error) {
-		o.Tokens, token, err = addToken(o.Tokens, keybearer.OperatorTokenPrefix, now, overlap)
+		o.Tokens, token, err = addToken(o.Tokens, keybearer.OperatorTokenPrefix, now, expires, overlap)
 		return []string{"tokens"}, err
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
@@ -187,7 +188,7 @@ var matrix = []struct {
 		return err
 	}},
 	{custody.CallerToken, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
-		_, _, err := c.RotateCallerToken(ctx, ask, f.caller, nil)
+		_, _, err := c.RotateCallerToken(ctx, ask, f.caller, time.Time{}, nil)
 		return err
 	}},
 	{custody.CallerRevoke, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
@@ -223,7 +224,7 @@ var matrix = []struct {
 		return err
 	}},
 	{custody.OperatorToken, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
-		_, _, err := c.RotateOperatorToken(ctx, ask, f.operator, nil)
+		_, _, err := c.RotateOperatorToken(ctx, ask, f.operator, time.Time{}, nil)
 		return err
 	}},
 	{custody.OperatorRevoke, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {

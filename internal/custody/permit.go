@@ -168,9 +168,16 @@ func (c *Custody) system(action Action, on target) *permit {
 	return &permit{c, Ask{ID: keybearer.NewID(keybearer.IDRequest)}, action, on}
 }
 
-// write commits. A cancelled request does not interrupt it: what was begun is finished and known.
+// write commits. A cancelled request does not interrupt it: what was begun is finished and known. What it returns without an error is known to
+// the anchor too.
 func (c *Custody) write(ctx context.Context, b keybearer.Batch) (uint64, error) {
+	if err := c.anchor.Ready(); err != nil {
+		return 0, keybearer.AsError(err)
+	}
 	seq, err := c.store.Commit(context.WithoutCancel(ctx), b)
+	if err == nil {
+		err = c.anchor.Advance(seq)
+	}
 	if err != nil {
 		return 0, keybearer.AsError(err)
 	}

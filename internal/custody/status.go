@@ -105,5 +105,8 @@ func (c *Custody) diagnose(ctx context.Context) (parts []Part) {
 	}
 	look("store", c.store)
 	look("keyring", c.keyring)
+	for _, o := range c.others {
+		look(o.Name, o.Diagnoser)
+	}
 	return parts
 }

@@ -11,21 +11,26 @@ import (
 
 // Token is what may be seen of a token.
 type Token struct {
-	ID        string
-	CreatedAt time.Time
-	ExpiresAt time.Time
+	ID         string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	LastUsedAt time.Time // when it was last presented with a request for a known credential; zero: never, or it is not known
 }
 
-func viewTokens(tokens []keybearer.Token) []Token {
+func viewTokens(tokens []keybearer.Token, last map[string]time.Time) []Token {
 	out := make([]Token, 0, len(tokens))
 	for _, t := range tokens {
-		out = append(out, Token{t.ID, t.CreatedAt, t.ExpiresAt})
+		out = append(out, Token{t.ID, t.CreatedAt, t.ExpiresAt, last[t.ID]})
 	}
 	return out
 }
 
-// addToken makes one more token and has the others end when the overlap is over; nil lets them be. Tokens that have ended are forgotten.
-func addToken(tokens []keybearer.Token, prefix string, now time.Time, overlap *time.Duration) ([]keybearer.Token, keybearer.Secret, error) {
+// addToken makes one more token, which ends at expires unless that is zero, and has the others end when the overlap is over; nil lets them be.
+// Tokens that have ended are forgotten.
+func addToken(tokens []keybearer.Token, prefix string, now, expires time.Time, overlap *time.Duration) ([]keybearer.Token, keybearer.Secret, error) {
+	if !expires.IsZero() && !expires.After(now) {
+		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Invalid, "a token expires in the future, or never")
+	}
 	if overlap != nil && *overlap < 0 {
 		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Invalid, "an overlap is not negative")
 	}
@@ -44,6 +49,7 @@ func addToken(tokens []keybearer.Token, prefix string, now time.Time, overlap *t
 		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Conflict, "there are 20 tokens already").WithHint("revoke some")
 	}
 	secret, token := keybearer.NewToken(prefix, now)
+	token.ExpiresAt = expires.UTC().Truncate(time.Microsecond)
 	return append(kept, token), secret, nil
 }
 
@@ -61,6 +67,9 @@ func revokeTokens(tokens []keybearer.Token, id string) ([]keybearer.Token, error
 
 // ActorByToken returns who presents an operator's or a caller's token. It returns [keybearer.Unauthenticated] for any token that is not good, whatever the reason.
 func (c *Custody) ActorByToken(ctx context.Context, token keybearer.Secret) (Actor, error) {
+	if err := c.anchor.Holds(); err != nil { // it may have been revoked
+		return Actor{}, keybearer.AsError(err)
+	}
 	text := token.Reveal()
 	hash, now := keybearer.HashToken(text), c.now()
 	live := func(tokens []keybearer.Token) bool {

@@ -7,33 +7,21 @@ import (
 	"github.com/keybearer/keybearer/policy"
 )
 
-// The IANA special-purpose address registries (RFC 6890 and successors), and with them what is special though the registries do
-// not say so: multicast, deprecated forms and cloud services at ordinary addresses.
+//go:generate go run ./iana special_iana.go
+
+// iana4 and iana6, in special_iana.go, are IANA's special-purpose address registries (RFC 6890). All of their rows are special,
+// "globally reachable" ones too: those are anycast addresses and translators that any network may run for itself, and no destination has one.
+// What is written here is special though the registries do not say so.
 var (
-	special4 = prefixes(
-		"0.0.0.0/8",       // this network; connects to this host on Linux
-		"10.0.0.0/8",      // private
-		"100.64.0.0/10",   // shared by carriers
-		"127.0.0.0/8",     // loopback
-		"169.254.0.0/16",  // link-local
-		"172.16.0.0/12",   // private
-		"192.0.0.0/24",    // IETF protocol assignments
-		"192.0.2.0/24",    // documentation
-		"192.88.99.0/24",  // 6to4 relays, deprecated
-		"192.168.0.0/16",  // private
-		"198.18.0.0/15",   // benchmarks
-		"198.51.100.0/24", // documentation
-		"203.0.113.0/24",  // documentation
-		"224.0.0.0/4",     // multicast
-		"240.0.0.0/4",     // reserved, and broadcast
-	)
-	global6  = netip.MustParsePrefix("2000::/3") // all that IANA hands out for use across the Internet
-	special6 = prefixes(                         // within global6
-		"2001::/23",     // IETF protocol assignments: Teredo, benchmarks, ORCHID and others
-		"2001:db8::/32", // documentation
-		"2002::/16",     // 6to4
-		"3fff::/20",     // documentation
-	)
+	special4 = slices.Concat(iana4, prefixes(
+		"224.0.0.0/4", // multicast (RFC 5771): has a registry of its own
+	))
+	global6  = netip.MustParsePrefix("2000::/3") // all that IANA hands out for use across the Internet (RFC 4291): what is outside is special
+	special6 = slices.Concat(iana6, prefixes(    // those outside global6 are here to be named
+		"::/96",     // IPv4-compatible, deprecated (RFC 4291 section 2.5.5.1)
+		"fec0::/10", // site-local, deprecated (RFC 3879)
+		"ff00::/8",  // multicast (RFC 4291 section 2.7)
+	))
 	// metadata are addresses at which clouds hand out credentials and configuration to whoever connects.
 	metadata = prefixes(
 		"169.254.169.254/32", "fd00:ec2::254/128", "fd20:ce::254/128", "fe80::a9fe:a9fe/128", // AWS, Google, Azure, OpenStack and most others

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/keybearer/keybearer/policy"
@@ -21,11 +22,12 @@ func TestClassify(t *testing.T) {
 		"0.0.0.0": policy.Denied, "0.1.2.3": policy.Denied, "10.1.2.3": policy.Denied, "100.64.0.1": policy.Denied, "127.0.0.1": policy.Denied, "127.255.255.255": policy.Denied,
 		"169.254.1.1": policy.Denied, "169.254.169.254": policy.Denied, "172.16.0.1": policy.Denied, "192.168.1.1": policy.Denied, "192.0.0.1": policy.Denied,
 		"192.0.2.1": policy.Denied, "198.51.100.1": policy.Denied, "203.0.113.1": policy.Denied, "198.18.0.1": policy.Denied, "192.88.99.1": policy.Denied,
+		"192.0.0.9": policy.Denied, "192.0.0.170": policy.Denied, "192.31.196.1": policy.Denied, "192.52.193.1": policy.Denied, "192.175.48.1": policy.Denied, "2620:4f:8000::1": policy.Denied,
 		"224.0.0.1": policy.Denied, "239.255.255.255": policy.Denied, "240.0.0.1": policy.Denied, "255.255.255.255": policy.Denied,
 		"168.63.129.16": policy.Denied, "100.100.100.200": policy.Denied,
 		"::": policy.Denied, "::1": policy.Denied, "::2": policy.Denied, "::127.0.0.1": policy.Denied, "::ffff:127.0.0.1": policy.Denied, "::ffff:169.254.169.254": policy.Denied,
 		"::ffff:0:127.0.0.1": policy.Denied, "64:ff9b::1.1.1.1": policy.Denied, "64:ff9b::7f00:1": policy.Denied, "64:ff9b:1::1": policy.Denied, "100::1": policy.Denied,
-		"2001::1": policy.Denied, "2001:2::1": policy.Denied, "2001:10::1": policy.Denied, "2001:20::1": policy.Denied, "2001:1ff:ffff::1": policy.Denied, "2001:db8::1": policy.Denied,
+		"2001::1": policy.Denied, "2001:2::1": policy.Denied, "2001:1::1": policy.Denied, "2001:4:112::1": policy.Denied, "2001:10::1": policy.Denied, "2001:20::1": policy.Denied, "2001:1ff:ffff::1": policy.Denied, "2001:db8::1": policy.Denied,
 		"2002::1": policy.Denied, "2002:7f00:1::": policy.Denied, "3fff::1": policy.Denied, "5f00::1": policy.Denied, "4000::1": policy.Denied, "1fff::1": policy.Denied,
 		"fc00::1": policy.Denied, "fd00:ec2::254": policy.Denied, "fe80::1": policy.Denied, "fe80::1%eth0": policy.Denied, "fec0::1": policy.Denied, "ff02::1": policy.Denied,
 	} {
@@ -108,8 +110,11 @@ func ordinary(a netip.Addr) bool {
 			{0xac100000, 0xac1fffff},
 			{0xc0000000, 0xc00000ff},
 			{0xc0000200, 0xc00002ff},
+			{0xc01fc400, 0xc01fc4ff},
+			{0xc034c100, 0xc034c1ff},
 			{0xc0586300, 0xc05863ff},
 			{0xc0a80000, 0xc0a8ffff},
+			{0xc0af3000, 0xc0af30ff},
 			{0xc6120000, 0xc613ffff},
 			{0xc6336400, 0xc63364ff},
 			{0xcb007100, 0xcb0071ff},
@@ -128,6 +133,7 @@ func ordinary(a netip.Addr) bool {
 	case hi >= 0x20010000 && hi < 0x20010200:
 	case hi == 0x20010db8:
 	case hi>>16 == 0x2002:
+	case hi == 0x2620004f && binary.BigEndian.Uint16(b[4:]) == 0x8000:
 	case hi >= 0x3fff0000 && hi <= 0x3fff0fff:
 	default:
 		return true
@@ -143,7 +149,7 @@ func TestClassifyAgreesWithASecondTable(t *testing.T) {
 		}
 	}
 	// The ends of every special network, and their neighbours.
-	for _, p := range append(append(append(prefixes("2000::/3"), special4...), special6...), metadata...) {
+	for _, p := range slices.Concat(prefixes("2000::/3"), special4, special6, metadata) {
 		first, last := p.Masked().Addr(), lastOf(p)
 		for _, a := range []netip.Addr{first, last, first.Prev(), last.Next()} {
 			if a.IsValid() {
@@ -173,7 +179,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 }
 
 func FuzzClassify(f *testing.F) {
-	for _, p := range append(append(special4, special6...), metadata...) {
+	for _, p := range slices.Concat(special4, special6, metadata) {
 		f.Add(p.Addr().AsSlice())
 	}
 	closed, open := New(Config{}), New(Config{AllowPrivate: prefixes("0.0.0.0/0", "::/0")})

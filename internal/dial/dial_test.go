@@ -2,10 +2,12 @@ package dial
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"syscall"
 	"testing"
@@ -38,21 +40,60 @@ func serve(l net.Listener) {
 
 func portOf(l net.Listener) uint16 { return l.Addr().(*net.TCPAddr).AddrPort().Port() }
 
-// untouched fails unless our own connection is the first that the listener gets.
-func untouched(t *testing.T, trap net.Listener) {
+// trap listens where nobody may connect. A raw socket beside it hears every packet that is sent to its address, so that a connection that
+// is begun and given up shows too; without the right to have one (root, CAP_NET_RAW) only connections do.
+type trap struct {
+	*net.TCPListener
+	packets net.PacketConn // nil: no right
+}
+
+func setTrap(t *testing.T, address string, port uint16) *trap {
 	t.Helper()
-	probe, err := net.Dial("tcp", trap.Addr().String())
+	packets, err := net.ListenPacket("ip4:tcp", address)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		packets = nil
+		t.Log("packets are not heard: this needs root, or CAP_NET_RAW")
+	case err != nil:
+		t.Fatal(err)
+	default:
+		t.Cleanup(func() { _ = packets.Close() })
+	}
+	return &trap{listen(t, address, port), packets}
+}
+
+// untouched fails unless our own connection is the first that the listener gets, and its SYN the first packet to the port.
+func (p *trap) untouched(t *testing.T) {
+	t.Helper()
+	probe, err := net.Dial("tcp", p.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer probe.Close()
-	first, err := trap.Accept()
+	first, err := p.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
 	if first.RemoteAddr().String() != probe.LocalAddr().String() {
 		t.Errorf("the trap got a connection from %s", first.RemoteAddr())
+	}
+	if p.packets == nil {
+		return
+	}
+	_ = p.packets.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for header := make([]byte, 64<<10); ; {
+		n, _, err := p.packets.ReadFrom(header)
+		if err != nil {
+			t.Fatalf("the probe's own SYN was not heard: %v", err)
+		}
+		if n < 20 || binary.BigEndian.Uint16(header[2:]) != portOf(p) {
+			continue // another program's
+		}
+		if from := int(binary.BigEndian.Uint16(header)); from != probe.LocalAddr().(*net.TCPAddr).Port {
+			t.Errorf("the trap got a packet from port %d", from)
+		}
+		return
 	}
 }
 
@@ -110,7 +151,7 @@ func TestConnect(t *testing.T) {
 // the moment of the flip.
 func TestRebindingReachesNothing(t *testing.T) {
 	good := listen(t, "127.0.0.2", 0)
-	trap := listen(t, "127.0.0.3", portOf(good))
+	trap := setTrap(t, "127.0.0.3", portOf(good))
 	go serve(good)
 	s := serveNames(t)
 	allowed, denied := addrs("127.0.0.2"), addrs("127.0.0.3")
@@ -156,12 +197,12 @@ func TestRebindingReachesNothing(t *testing.T) {
 	if asked := s.count("flip.test"); asked != flips || connected != flips/4 {
 		t.Errorf("asked %d times, connected %d times", asked, connected)
 	}
-	untouched(t, trap)
+	trap.untouched(t)
 }
 
 // What was resolved under other rules, or made up, meets the check on the way to the kernel.
 func TestConnectJudgesAgain(t *testing.T) {
-	trap := listen(t, "127.0.0.3", 0)
+	trap := setTrap(t, "127.0.0.3", 0)
 	open, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.0/8")})
 	shut, _ := newDialer(nil, Config{AllowPrivate: prefixes("127.0.0.2/32")})
 	a, err := open.Resolve(t.Context(), name("127.0.0.3"))
@@ -193,7 +234,7 @@ func TestConnectJudgesAgain(t *testing.T) {
 		}
 		wantCode(t, err, keybearer.AddressDenied)
 	}
-	untouched(t, trap)
+	trap.untouched(t)
 	for address, want := range map[string]bool{"127.0.0.3:80": true, "127.0.0.3:81": false, "127.0.0.2:80": false, "[::ffff:127.0.0.3]:80": true, "127.0.0.3": false, "": false, "localhost:80": false} {
 		if err := open.check(a, 80, address); err == nil != want {
 			t.Errorf("check(%q): %v", address, err)

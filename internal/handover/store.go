@@ -28,7 +28,7 @@ type Store struct {
 	log             *slog.Logger
 	drain           time.Duration // how long a hand-over waits for audit events
 
-	commits sync.RWMutex // held for reading by every commit, and for writing while the last records are copied
+	commits sync.RWMutex // held for reading by every commit and all that is spent, and for writing while the last records are copied
 	uses    sync.RWMutex // the same, for uses and the ledger
 
 	move move
@@ -38,11 +38,15 @@ type Store struct {
 type side struct {
 	keybearer.Store
 	keybearer.Ledger
+	keybearer.Spender
 }
+
+func sideOf(s keybearer.Store) side { return side{s, s.(keybearer.Ledger), s.(keybearer.Spender)} }
 
 var (
 	_ keybearer.Store     = (*Store)(nil)
 	_ keybearer.Ledger    = (*Store)(nil)
+	_ keybearer.Spender   = (*Store)(nil)
 	_ keybearer.Follower  = (*Store)(nil)
 	_ keybearer.Diagnoser = (*Store)(nil)
 )
@@ -56,7 +60,7 @@ func OpenStore(ctx context.Context, c Config) (*Store, error) {
 			WithHint("former_store is sqlite, store is postgres or sqlite")
 	}
 	s := &Store{quiet: c.Quiet, log: c.Logger, drain: drainTime}
-	s.current, s.former = side{c.Current, c.Current.(keybearer.Ledger)}, side{c.Former, c.Former.(keybearer.Ledger)}
+	s.current, s.former = sideOf(c.Current), sideOf(c.Former)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -129,6 +133,13 @@ func (s *Store) Commit(ctx context.Context, b keybearer.Batch) (uint64, error) {
 	s.commits.RLock()
 	defer s.commits.RUnlock()
 	return s.active.Load().Commit(ctx, b)
+}
+
+// Spend marks the id in the store that is in use. While the last records are copied it waits.
+func (s *Store) Spend(ctx context.Context, id keybearer.OnceID, until time.Time) error {
+	s.commits.RLock()
+	defer s.commits.RUnlock()
+	return s.active.Load().Spend(ctx, id, until)
 }
 
 // RecordUses records in the ledger that is in use. While the ledger is copied it returns [keybearer.StoreUnavailable], and the audit log has
@@ -226,6 +237,11 @@ func (s *Store) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
 // Usage implements [keybearer.Ledger].
 func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]keybearer.Usage, error) {
 	return s.active.Load().Usage(ctx, credentialIDs...)
+}
+
+// LastUses implements [keybearer.Ledger].
+func (s *Store) LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error) {
+	return s.active.Load().LastUses(ctx, subjects...)
 }
 
 // UsageHours implements [keybearer.Ledger].

@@ -73,9 +73,14 @@ func moveAll(t *testing.T, s *handover.Store) {
 	}
 }
 
+func alwaysOne(s keybearer.Spender) func(string) keybearer.Spender {
+	return func(string) keybearer.Spender { return s }
+}
+
 func TestTwoStoresAreOneBeforeTheMove(t *testing.T) {
 	keybearertest.TestStore(t, func(t *testing.T) keybearer.Store { return both(t, former(t), former(t)) })
 	keybearertest.TestLedger(t, func(t *testing.T) keybearer.Ledger { return both(t, former(t), former(t)) })
+	keybearertest.TestSpender(t, func(t *testing.T) func(string) keybearer.Spender { return alwaysOne(both(t, former(t), former(t))) })
 }
 
 func TestTwoStoresAreOneAfterTheMove(t *testing.T) {
@@ -87,6 +92,7 @@ func TestTwoStoresAreOneAfterTheMove(t *testing.T) {
 	}
 	keybearertest.TestStore(t, func(t *testing.T) keybearer.Store { return moved(t) })
 	keybearertest.TestLedger(t, func(t *testing.T) keybearer.Ledger { return moved(t) })
+	keybearertest.TestSpender(t, func(t *testing.T) func(string) keybearer.Spender { return alwaysOne(moved(t)) })
 }
 
 func TestEverythingMovesUnderEdits(t *testing.T) {

@@ -14,13 +14,13 @@ import (
 
 const kekHeader = "keybearer key-encryption key "
 
-// kek is the key-encryption key.
-type kek struct{ key [32]byte }
+// kek is the key-encryption key. It lies in memory for keys until clear.
+type kek struct{ key *[32]byte }
 
 var errKEK = errors.New("it is not 32 bytes in base64")
 
 func newKEK() *kek {
-	k := new(kek)
+	k := &kek{memory.take()}
 	_, _ = rand.Read(k.key[:]) // never fails (crypto/rand)
 	return k
 }
@@ -29,7 +29,8 @@ func (k *kek) encode() []byte {
 	return append(strict.AppendEncode([]byte(kekHeader+"1\n"), k.key[:]), '\n')
 }
 
-func (k *kek) clear() { clear(k.key[:]) }
+// clear gives the memory back. The key must not be used any more.
+func (k *kek) clear() { memory.give(k.key) }
 
 func (k *kek) derive(info string) []byte {
 	key, err := hkdf.Key(sha256.New, k.key[:], nil, "keybearer "+info, 32)
@@ -59,6 +60,7 @@ func readKEK(path string) (*kek, error) {
 	defer clear(text)
 	k, err := decodeKEK(text)
 	if err == nil && !bytes.HasPrefix(text, []byte(kekHeader)) {
+		k.clear()
 		err = errKEK
 	}
 	if err != nil {
@@ -99,7 +101,7 @@ func decodeKEK(text []byte) (*kek, error) {
 	if err != nil || len(key) != 32 || strings.ContainsAny(rest, "\r\n") {
 		return nil, errKEK
 	}
-	k := new(kek)
+	k := &kek{memory.take()}
 	copy(k.key[:], key)
 	return k, nil
 }

@@ -28,9 +28,10 @@
 // what it did then, keys destroyed since included. Against that the scope's share takes part in every seal context, and is
 // forgotten by the store. A disk may also keep blocks of replaced files.
 //
-// Key bytes are cleared when a key is destroyed and on Close, derived ones right after use. But Go may have copied them before, keeps
-// expanded AES keys until they are collected, and a page may have been swapped out: whoever reads the memory of
-// this process reads keys.
+// Scope keys and the KEK lie in pages of their own, apart from Go's heap: locked, so that they are not swapped out (where the limit of locked memory
+// allows a page; else the keyring warns), kept out of core dumps, and empty in a child process. They are cleared when a key
+// is destroyed and on Close. What is derived from them is not so well kept: it is cleared right after use, but Go may have copied it before, and
+// expanded AES keys stay on the heap until they are collected. Whoever reads the memory of this process reads keys.
 package localkeys
 
 import (
@@ -84,12 +85,16 @@ func Open(c Config) (*Keyring, error) {
 
 // load reads KEK and ring. It makes both where there is neither, and never one alone: a new KEK would open nothing of an
 // old ring, and an empty ring would look like one whose keys are gone.
-func load(c Config, ringPath string) (*kek, *ring, error) {
+func load(c Config, ringPath string) (key *kek, r *ring, err error) {
 	text, err := readFile(ringPath)
 	if err != nil {
 		return nil, nil, err
 	}
-	var key *kek
+	defer func() {
+		if err != nil && key != nil {
+			key.clear()
+		}
+	}()
 	if c.KEK.IsZero() {
 		key, err = readKEK(c.Path)
 	} else {
@@ -102,11 +107,11 @@ func load(c Config, ringPath string) (*kek, *ring, error) {
 	case key != nil && text != nil:
 		r, err := parseRing(text, key)
 		if err != nil {
-			return nil, nil, ringError(c, ringPath, err)
+			return key, nil, ringError(c, ringPath, err)
 		}
 		return key, r, nil
 	case key != nil && c.KEK.IsZero():
-		return nil, nil, keybearer.NewError(keybearer.KeyringUnavailable, "the key-encryption key "+c.Path+" is there, but the scope keys "+ringPath+" are not").
+		return key, nil, keybearer.NewError(keybearer.KeyringUnavailable, "the key-encryption key "+c.Path+" is there, but the scope keys "+ringPath+" are not").
 			WithHint("restore " + ringPath + " from a backup; to begin anew with no key, which leaves every sealed secret unreadable, remove " + c.Path)
 	case key != nil:
 		return key, newRing(), writeFile(ringPath, newRing().encode(key))
@@ -117,10 +122,10 @@ func load(c Config, ringPath string) (*kek, *ring, error) {
 	// The ring first: if the power fails in between, an empty ring without a KEK is a beginning, a KEK without a ring a loss.
 	key = newKEK()
 	if err := writeFile(ringPath, newRing().encode(key)); err != nil {
-		return nil, nil, err
+		return key, nil, err
 	}
 	if err := createFile(c.Path, key.encode()); err != nil {
-		return nil, nil, err
+		return key, nil, err
 	}
 	return key, newRing(), nil
 }
@@ -173,7 +178,7 @@ func (k *Keyring) DestroyKey(ctx context.Context, key string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, v := range doomed {
-		clear(v.prk[:])
+		v.forget()
 	}
 	return nil
 }
@@ -201,11 +206,7 @@ func (k *Keyring) Close() error {
 	if k.ring == nil {
 		return nil
 	}
-	for _, versions := range k.ring.keys {
-		for _, v := range versions {
-			clear(v.prk[:])
-		}
-	}
+	k.ring.forgetAllBut(newRing())
 	k.kek.clear()
 	k.ring = nil
 	return k.lock.Close()
@@ -227,6 +228,7 @@ func (k *Keyring) change(ctx context.Context, op string, edit func(*ring) error)
 		err = writeFile(k.path, r.encode(k.kek))
 	}
 	if err != nil {
+		r.forgetAllBut(k.ring)
 		e := keybearer.AsError(err)
 		e.Op = op
 		return nil, e

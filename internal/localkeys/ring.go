@@ -27,9 +27,12 @@ type ring struct {
 
 // version is one version of a scope key.
 type version struct {
-	wrapped string   // as in the file
-	prk     [32]byte // HKDF-Extract of the key; what seal contexts are expanded from
+	wrapped string    // as in the file
+	prk     *[32]byte // HKDF-Extract of the key; what seal contexts are expanded from. It lies in memory for keys until forget
 }
+
+// forget gives the memory back. The version must not be used any more.
+func (v *version) forget() { memory.give(v.prk) }
 
 var (
 	errWrongKEK = errors.New("another key-encryption key wrote it")
@@ -44,6 +47,15 @@ func newRing() *ring {
 func (r *ring) same(other *ring) bool {
 	return len(r.destroyed) == len(other.destroyed) &&
 		maps.EqualFunc(r.keys, other.keys, func(a, b []*version) bool { return len(a) == len(b) })
+}
+
+// forgetAllBut forgets the versions that other, from which r was edited, does not have.
+func (r *ring) forgetAllBut(other *ring) {
+	for name, versions := range r.keys {
+		for _, v := range versions[min(len(versions), len(other.keys[name])):] {
+			v.forget()
+		}
+	}
 }
 
 func validName(s string) bool {
@@ -91,7 +103,7 @@ func extractVersion(wrapped string, key []byte) (*version, error) {
 		return nil, err
 	}
 	defer clear(prk)
-	v := &version{wrapped: wrapped}
+	v := &version{wrapped: wrapped, prk: memory.take()}
 	copy(v.prk[:], prk)
 	return v, nil
 }
@@ -145,6 +157,7 @@ func parseRing(text []byte, k *kek) (*ring, error) {
 	lines := strings.Split(strings.TrimSuffix(string(body), "\n"), "\n")
 	for _, line := range lines[2:] {
 		if err := r.add(line, k); err != nil {
+			r.forgetAllBut(newRing())
 			return nil, fmt.Errorf("a line cannot be read: %w", err)
 		}
 	}

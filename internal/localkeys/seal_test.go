@@ -3,14 +3,13 @@ package localkeys
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/keybearertest"
 )
 
 // Here no other spelling of a ciphertext opens, though the conformance suite would let it.
@@ -49,45 +48,13 @@ func TestOnlyCanonicalTextOpens(t *testing.T) {
 	}
 }
 
-// A million swaps of ciphertexts between places: none opens.
-func TestSwaps(t *testing.T) {
-	swaps := 1_000_000
-	if testing.Short() {
-		swaps = 50_000
+// A ciphertext that is moved to another row, scope, generation or version opens nowhere.
+func TestSoakMovedCiphertexts(t *testing.T) {
+	moves := 5_000
+	if os.Getenv("KEYBEARER_SOAK") != "" {
+		moves = 2_000_000
 	}
-	k := openKeyring(t, filepath.Join(t.TempDir(), "keyring.key"))
-	ctx := t.Context()
-	const keys, contexts = 4, 50
-	var sealed [keys][contexts][]byte
-	name := func(i int) string { return fmt.Sprint("scope-", i) }
-	place := func(i int) (sc keybearer.SealContext) {
-		binary.BigEndian.PutUint32(sc[28:], uint32(i))
-		return sc
-	}
-	for i := range keys {
-		if err := k.CreateKey(ctx, name(i)); err != nil {
-			t.Fatal(err)
-		}
-		for j := range contexts {
-			if j == contexts/2 {
-				if _, err := k.RotateKey(ctx, name(i)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var err error
-			if sealed[i][j], err = k.Seal(ctx, name(i), place(j), []byte("secret")); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	for range swaps {
-		key, sc, from, at := random.IntN(keys), random.IntN(contexts), random.IntN(keys), random.IntN(contexts)
-		_, err := k.Open(ctx, name(key), place(sc), sealed[from][at])
-		if home := key == from && sc == at; home != (err == nil) {
-			t.Fatalf("ciphertext of key %d, place %d at key %d, place %d: %v", from, at, key, sc, err)
-		}
-	}
+	keybearertest.TestMovedCiphertexts(t, openKeyring(t, filepath.Join(t.TempDir(), "keyring.key")), moves)
 }
 
 func TestClosed(t *testing.T) {
@@ -101,13 +68,13 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	v, kek := k.ring.keys["a"][0], k.kek
-	if v.prk == [32]byte{} || kek.key == [32]byte{} {
+	if *v.prk == [32]byte{} || *kek.key == [32]byte{} {
 		t.Fatal("no key to clear")
 	}
 	if err := errors.Join(k.Close(), k.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if v.prk != [32]byte{} || kek.key != [32]byte{} {
+	if *v.prk != [32]byte{} || *kek.key != [32]byte{} {
 		t.Error("Close left key bytes")
 	}
 	_, version := k.KeyVersion(ctx, "a")
@@ -131,7 +98,7 @@ func TestDestroyClears(t *testing.T) {
 	if err := k.DestroyKey(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if v.prk != [32]byte{} {
+	if *v.prk != [32]byte{} {
 		t.Error("DestroyKey left key bytes")
 	}
 }

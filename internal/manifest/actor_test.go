@@ -75,7 +75,7 @@ func TestScopeAdmin(t *testing.T) {
 	l := newLab(t)
 	ctx := t.Context()
 	apply(t, l.Client, world, options())
-	issued, err := l.AddOperatorToken(ctx, "ada")
+	issued, err := l.AddOperatorToken(ctx, "ada", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

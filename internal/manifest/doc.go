@@ -21,7 +21,7 @@
 //	      - rule: https://api.example.com/hooks
 //	        methods: [POST]
 //	        private: true
-//	    require_user: true                 # as are websocket, pass_cookies, pass_trace and disabled
+//	    require_user: true                 # as are websocket, pass_cookies, pass_trace, scrub_body and disabled
 //	    expires_at: 2027-01-31T00:00:00Z
 //	    grants:
 //	      app:billing: use

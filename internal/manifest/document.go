@@ -38,6 +38,7 @@ type CredentialEntry struct {
 	WebSocket    bool                                  `json:"websocket,omitempty"`
 	PassCookies  bool                                  `json:"pass_cookies,omitempty"`
 	PassTrace    bool                                  `json:"pass_trace,omitempty"`
+	ScrubBody    bool                                  `json:"scrub_body,omitempty"`
 	ExpiresAt    time.Time                             `json:"expires_at,omitzero"`
 	Disabled     bool                                  `json:"disabled,omitempty"`
 	Grants       map[keybearer.Subject]keybearer.Level `json:"grants,omitzero"`
@@ -125,7 +126,7 @@ func (c *Credential) entry() CredentialEntry {
 	e := CredentialEntry{
 		Description: c.Description, Kind: c.Terms.Kind, Header: c.Terms.Header, Prefix: c.Terms.Prefix,
 		Destinations: []DestinationEntry{}, RequireUser: c.Terms.RequireUser, WebSocket: c.Terms.WebSocket,
-		PassCookies: c.PassCookies, PassTrace: c.PassTrace, ExpiresAt: c.ExpiresAt, Disabled: c.Disabled, Grants: c.Grants,
+		PassCookies: c.PassCookies, PassTrace: c.PassTrace, ScrubBody: c.ScrubBody, ExpiresAt: c.ExpiresAt, Disabled: c.Disabled, Grants: c.Grants,
 	}
 	for _, r := range c.Terms.Rules {
 		e.Destinations = append(e.Destinations, DestinationEntry{r.String(), r.Methods, r.Private})

@@ -33,6 +33,7 @@ type Credential struct {
 	Description            string
 	Terms                  keybearer.Terms // with canonical rules
 	PassCookies, PassTrace bool
+	ScrubBody              bool
 	Disabled               bool
 	ExpiresAt              time.Time                             // zero: never
 	Grants                 map[keybearer.Subject]keybearer.Level // nil: nothing is said of them

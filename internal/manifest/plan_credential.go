@@ -58,6 +58,7 @@ func (c *credentialPlan) differences() {
 	c.flag("websocket", have.Terms.WebSocket, want.Terms.WebSocket)
 	c.flag("pass_cookies", have.PassCookies, want.PassCookies)
 	c.flag("pass_trace", have.PassTrace, want.PassTrace)
+	c.flag("scrub_body", have.ScrubBody, want.ScrubBody)
 	c.field("expires_at", momentText(have.ExpiresAt), momentText(want.ExpiresAt))
 	c.flag("disabled", have.Disabled, want.Disabled)
 	if want.Grants == nil {
@@ -160,7 +161,7 @@ func (c *credentialPlan) create() {
 			Name: c.ref.Name, Description: want.Description, Kind: want.Terms.Kind, Header: want.Terms.Header, Prefix: want.Terms.Prefix,
 			SecretInput: in, NoSecret: !given, Destinations: destinations(want.Terms.Rules),
 			RequireUser: want.Terms.RequireUser, WebSocket: want.Terms.WebSocket,
-			PassCookies: want.PassCookies, PassTrace: want.PassTrace, ExpiresAt: want.ExpiresAt,
+			PassCookies: want.PassCookies, PassTrace: want.PassTrace, ScrubBody: want.ScrubBody, ExpiresAt: want.ExpiresAt,
 		})
 		c.revision = x.Revision
 		return err
@@ -259,6 +260,7 @@ func (c *credentialPlan) patch() (p admin.CredentialPatch, changed bool) {
 	changed = differs(&p.WebSocket, have.Terms.WebSocket, want.Terms.WebSocket) || changed
 	changed = differs(&p.PassCookies, have.PassCookies, want.PassCookies) || changed
 	changed = differs(&p.PassTrace, have.PassTrace, want.PassTrace) || changed
+	changed = differs(&p.ScrubBody, have.ScrubBody, want.ScrubBody) || changed
 	if !want.ExpiresAt.Equal(have.ExpiresAt) {
 		p.ExpiresAt, changed = admin.Expiry{Set: true, Time: want.ExpiresAt}, true
 	}

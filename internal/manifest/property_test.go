@@ -47,7 +47,7 @@ func anyCredential(t *rapid.T) manifest.CredentialEntry {
 	e := manifest.CredentialEntry{
 		Description: anyText().Draw(t, "description"), Kind: some(t, "kind", keybearer.Basic, keybearer.Bearer, keybearer.Header),
 		RequireUser: rapid.Bool().Draw(t, "user"), WebSocket: rapid.Bool().Draw(t, "ws"), PassCookies: rapid.Bool().Draw(t, "cookies"),
-		PassTrace: rapid.Bool().Draw(t, "trace"), Disabled: rapid.Bool().Draw(t, "disabled"), Destinations: []manifest.DestinationEntry{},
+		PassTrace: rapid.Bool().Draw(t, "trace"), ScrubBody: rapid.Bool().Draw(t, "scrub"), Disabled: rapid.Bool().Draw(t, "disabled"), Destinations: []manifest.DestinationEntry{},
 		Secret: "{env.TOKEN}",
 	}
 	switch e.Kind {

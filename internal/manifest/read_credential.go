@@ -42,6 +42,7 @@ func (m *Manifest) credential(s *source, key, n *yaml.Node) {
 		field{"websocket", func(n *yaml.Node) { x.Terms.WebSocket = s.truth(n, "websocket") }},
 		field{"pass_cookies", func(n *yaml.Node) { x.PassCookies = s.truth(n, "pass_cookies") }},
 		field{"pass_trace", func(n *yaml.Node) { x.PassTrace = s.truth(n, "pass_trace") }},
+		field{"scrub_body", func(n *yaml.Node) { x.ScrubBody = s.truth(n, "scrub_body") }},
 		field{"expires_at", func(n *yaml.Node) { x.ExpiresAt = s.moment(n) }},
 		field{"disabled", func(n *yaml.Node) { x.Disabled = s.truth(n, "disabled") }},
 		field{"grants", func(n *yaml.Node) { x.Grants = s.grants(n) }},

@@ -162,7 +162,7 @@ func operatorOf(x admin.Operator) Operator {
 // credentialOf returns what is there in the words of a manifest. It fails only when the server writes rules that this version does not know.
 func (s *State) credentialOf(x admin.Credential) (Credential, error) {
 	c := Credential{
-		Description: x.Description, PassCookies: x.PassCookies, PassTrace: x.PassTrace,
+		Description: x.Description, PassCookies: x.PassCookies, PassTrace: x.PassTrace, ScrubBody: x.ScrubBody,
 		Disabled: x.State == keybearer.Disabled, ExpiresAt: x.ExpiresAt.UTC(),
 		Terms: keybearer.Terms{
 			Kind: x.Kind, Header: x.Header, Prefix: x.Prefix, RequireUser: x.RequireUser, WebSocket: x.WebSocket,

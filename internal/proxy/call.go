@@ -27,6 +27,8 @@ type Call struct {
 	Peer   *keybearer.PeerCredentials
 
 	Multiplexed bool // one of many requests on its connection (HTTP/2), which therefore cannot become a tunnel
+	Upgradable  bool // the connection can be handed over to another protocol after it (HTTP/1.1)
+	Body        bool // a body follows
 }
 
 // Tunnel is what an accepted CONNECT carries over to the requests inside it.

@@ -13,6 +13,8 @@ type filter struct {
 	cookies   bool
 	trace     bool
 	strict    bool // the rule has methods or a path: nothing may override either behind it
+	scrub     bool // bodies of answers
+	upgrade   bool // it is to become a WebSocket
 	foreign   recognize
 }
 
@@ -63,6 +65,9 @@ func (f *filter) keep(name, value string) (string, bool) {
 	case dropped[n], n == f.inject, f.nominated[n],
 		strings.HasPrefix(n, tagPrefix), strings.HasPrefix(n, "proxy-"), strings.HasPrefix(n, "x-forwarded-"),
 		f.strict && overrides[n],
+		n == "authorization" && ofConnection(value),
+		f.scrub && unscrubbable[n],
+		f.upgrade && (n == "sec-websocket-key" || n == "sec-websocket-version"), // see Pass.Upgrade
 		holdsToken(n, value), f.foreign.holds(value):
 		return "", false
 	case n == "cookie":
@@ -75,6 +80,13 @@ func (f *filter) keep(name, value string) (string, bool) {
 		return value, f.trace
 	}
 	return value, true
+}
+
+// ofConnection reports whether a proof is for a connection and not for a request (RFC 4559 section 6, NTLM). Connections to a destination are
+// shared: whoever comes next on one would be taken for the app that proved itself before.
+func ofConnection(authorization string) bool {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(authorization), " ")
+	return strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate")
 }
 
 // holdsToken reports whether a value carries a token of ours, whatever the field: it must not reach anybody else.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Gate struct {
 	sampled    *rate.Limiter // audit lines for senders that proved nothing
 	live       live
 	current    func() time.Time // of a store that others change too; nil: it tells of each change
+	trusted    func() error     // whether the records may be relied on
 	stop       func()
 
 	// epoch grows with every change of a record, before the change is acknowledged and after the caches have dropped what they
@@ -48,6 +50,9 @@ func newGate(c *Config) *Gate {
 		},
 	}
 	g.snapshots.readScope, g.snapshots.readRow = g.snapshots.loadScope, g.snapshots.loadRow
+	if g.trusted = c.Trusted; g.trusted == nil {
+		g.trusted = func() error { return nil }
+	}
 	if f, ok := c.Store.(keybearer.Follower); ok {
 		g.current = f.Current
 	}
@@ -56,6 +61,9 @@ func newGate(c *Config) *Gate {
 		if r, ok := i.(keybearer.Recognizer); ok {
 			g.foreign = append(g.foreign, r)
 		}
+	}
+	if r, ok := c.Users.(keybearer.Recognizer); ok {
+		g.foreign = append(g.foreign, r) // wherever an app puts an assertion, it goes to nobody else
 	}
 	g.stop = c.Store.Watch(func(changes []keybearer.Change) {
 		g.snapshots.changed(changes)
@@ -109,7 +117,7 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 	if err != nil {
 		return err
 	}
-	p.event.Caller = caller.Name
+	p.event.Caller, p.event.TokenID = caller.Name, presented(caller, t.tokens)
 	if p.asks.target, err = c.target(&t); err != nil {
 		return err
 	}
@@ -124,7 +132,7 @@ func (g *Gate) admit(ctx context.Context, c *Call, p *Pass) *keybearer.Error {
 		return tagError("the credential is not named as <scope>/<name>")
 	}
 	p.event.Scope, p.event.Credential = ref.Scope, ref.Name
-	p.asks.ref, p.asks.method = ref, c.Method
+	p.asks.ref, p.asks.method, p.asks.handshake = ref, c.Method, c.handshake()
 	if t.actingUser != "" {
 		if err := g.prove(ctx, &p.asks, t.actingUser, caller); err != nil {
 			return err
@@ -151,6 +159,7 @@ func (g *Gate) settle(ctx context.Context, p *Pass, caller *keybearer.Caller, ep
 		if caller, err = g.identify(ctx, &p.asks.evidence); err != nil {
 			return err
 		}
+		p.event.TokenID = presented(caller, p.asks.evidence.Tokens)
 	}
 	return keybearer.NewError(keybearer.StoreUnavailable, "the records keep changing")
 }
@@ -175,6 +184,10 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	if err := p.asks.refusal(&d); err != nil {
 		return err
 	}
+	wish, err := p.asks.wish(&snap.Credential.Current.Terms)
+	if err != nil {
+		return err
+	}
 	if err := g.spend(ctx, p); err != nil {
 		return err
 	}
@@ -193,19 +206,24 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	case !sealed.Allowed() || sealed.Destination != d.Destination:
 		return keybearer.NewError(keybearer.DestinationNotAllowed, "the secret was not given for this destination")
 	}
+	if !o.terms.WebSocket {
+		wish = nil
+	}
 	p.grant(&snap, o, d.Destination, addresses, d.DropOverrides() || sealed.DropOverrides())
+	p.handshake, p.filter.upgrade = wish, wish != nil
 	return nil
 }
 
 // asks is what a request wants and what proves its caller: all that is needed to judge it again. It is immutable once the
 // request has been read.
 type asks struct {
-	evidence keybearer.Evidence
-	ref      keybearer.Ref
-	target   policy.Target
-	method   string
-	user     *keybearer.User  // on whose behalf; nil: nobody's
-	bogus    *keybearer.Error // why the assertion of a user does not hold; nil: it does, or there is none
+	evidence  keybearer.Evidence
+	ref       keybearer.Ref
+	target    policy.Target
+	method    string
+	handshake *handshake       // of a WebSocket; nil: it is to be none
+	user      *keybearer.User  // on whose behalf; nil: nobody's
+	bogus     *keybearer.Error // why the assertion of a user does not hold; nil: it does, or there is none
 }
 
 func (a *asks) decide(now time.Time, caller *keybearer.Caller, snap *snapshot, reach policy.Reach) policy.Decision {
@@ -226,6 +244,9 @@ func (a *asks) refusal(d *policy.Decision) *keybearer.Error {
 
 // identify asks every identity. Proofs of two callers, or a wrong one beside a right one, are refused.
 func (g *Gate) identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, *keybearer.Error) {
+	if err := g.trusted(); err != nil { // before anything is said of the caller: it may have been revoked
+		return nil, keybearer.NewError(keybearer.StoreUnavailable, "the store is older than what was acknowledged").Wrap(err)
+	}
 	var proven *keybearer.Caller
 	for _, identity := range g.identities {
 		caller, err := identity.Identify(ctx, e)
@@ -244,6 +265,22 @@ func (g *Gate) identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 		return nil, keybearer.NewError(keybearer.CallerUnauthenticated, "the request carries no proof of its caller")
 	}
 	return proven, nil
+}
+
+// presented returns the id of the caller's token that is among the texts; "" when it proved itself in another way.
+func presented(c *keybearer.Caller, texts []string) string {
+	for _, text := range texts {
+		if !strings.HasPrefix(text, keybearer.CallerTokenPrefix) {
+			continue
+		}
+		hash := keybearer.HashToken(text)
+		for i := range c.Tokens {
+			if c.Tokens[i].Hash == hash {
+				return c.Tokens[i].ID
+			}
+		}
+	}
+	return ""
 }
 
 // prove judges the assertion of an acting user. One that does not hold is a refusal only once the caller's own grant has been judged, so that it

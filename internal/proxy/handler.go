@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := &Call{
 		Method: r.Method, Target: r.RequestURI, Host: r.Host, Fields: *fields,
 		Route: h.route, Tunnel: h.tunnel, TLS: r.TLS, Peer: h.proxy.peer(r), Multiplexed: r.ProtoMajor > 1,
+		Upgradable: r.ProtoMajor == 1 && r.ProtoMinor >= 1, Body: r.ContentLength != 0,
 	}
 	if r.Method == http.MethodConnect && h.tunnel == nil {
 		h.connect(w, r, call)
@@ -66,11 +68,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request, call *Call, p *Pass) {
 	var result Result
 	var sending body
+	upgraded := false // the use goes on, and is finished when it has ended
 	defer func() {
+		if upgraded {
+			return
+		}
 		result.BytesOut = sending.sent.Load()
 		p.Finish(result)
 	}()
 	resp, err := h.send(w, r, call, p, &sending)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		if err = h.upgrade(w, r, p, resp); err == nil {
+			upgraded = true
+			return
+		}
+	}
 	if err == nil {
 		defer resp.release()
 		if r.ProtoMajor == 1 && !sending.ended() {
@@ -106,6 +118,9 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, call *Call, p *Pa
 			header[f.Name] = append(header[f.Name], v)
 		}
 	}
+	for _, f := range slices.Concat(p.Plain(), p.Upgrade()) {
+		header[f.Name] = []string{f.Value}
+	}
 	if _, sent := header["User-Agent"]; !sent {
 		header["User-Agent"] = nil // or net/http writes its own
 	}
@@ -126,24 +141,13 @@ func (h *Handler) answer(w http.ResponseWriter, p *Pass, resp *response, result 
 	defer resp.Body.Close()
 	result.Status = resp.StatusCode
 	header := w.Header()
-	nominated := connectionNames(resp.Header)
-	for name, values := range resp.Header {
-		if keepAnswer(name, nominated) && !p.Names(name) {
-			header[name] = scrubbed(p, values)
-		}
-	}
-	status := proxyName + "; received-status=" + strconv.Itoa(resp.StatusCode)
-	if foreign := foreignStatus(resp.Header["Proxy-Status"]); foreign != "" {
-		status = p.Scrub(foreign) + ", " + status
-	}
-	header["Proxy-Status"] = []string{status}
-	header["Keybearer-Request-Id"] = []string{p.ID()}
+	nominated := h.fields(header, p, resp)
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // or net/http guesses one
 	}
 	for name := range resp.Trailer {
 		// A name that is a header too would come back as both.
-		if _, twice := header[name]; !twice && keepAnswer(name, nominated) && !p.Names(name) {
+		if _, twice := header[name]; !twice && p.comesBack(name, nominated) {
 			header.Add("Trailer", name)
 		}
 	}
@@ -152,6 +156,10 @@ func (h *Handler) answer(w http.ResponseWriter, p *Pass, resp *response, result 
 	}
 	w.WriteHeader(resp.StatusCode)
 
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{p.Body(resp.Body), resp.Body}
 	n, err := h.stream(w, resp)
 	result.BytesIn = n
 	if err != nil {
@@ -161,6 +169,23 @@ func (h *Handler) answer(w http.ResponseWriter, p *Pass, resp *response, result 
 		panic(http.ErrAbortHandler) // the only way to tell the app that the answer is cut short
 	}
 	h.trailers(w, p, resp, nominated)
+}
+
+// fields writes those of an answer that come back, and returns the names that its own Connection fields strip.
+func (h *Handler) fields(into http.Header, p *Pass, resp *response) (nominated map[string]bool) {
+	nominated = connectionNames(resp.Header)
+	for name, values := range resp.Header {
+		if p.comesBack(name, nominated) {
+			into[name] = scrubbed(p, values)
+		}
+	}
+	status := proxyName + "; received-status=" + strconv.Itoa(resp.StatusCode)
+	if foreign := foreignStatus(resp.Header["Proxy-Status"]); foreign != "" {
+		status = p.Scrub(foreign) + ", " + status
+	}
+	into["Proxy-Status"] = []string{status}
+	into["Keybearer-Request-Id"] = []string{p.ID()}
+	return nominated
 }
 
 // stream copies the answer's body in constant memory. Answers without a length, and server-sent events, go out as they come in.
@@ -203,7 +228,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 
 func (h *Handler) trailers(w http.ResponseWriter, p *Pass, resp *response, nominated map[string]bool) {
 	for name, values := range resp.Trailer {
-		if keepAnswer(name, nominated) && !p.Names(name) && len(values) > 0 {
+		if p.comesBack(name, nominated) && len(values) > 0 {
 			w.Header()[http.TrailerPrefix+name] = scrubbed(p, values)
 		}
 	}

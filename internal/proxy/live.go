@@ -19,12 +19,14 @@ type live struct {
 	uses map[*use]struct{}
 }
 
-// use is one of them; immutable.
+// use is one of them; immutable but for its timer.
 type use struct {
 	asks         asks
 	credentialID string
 	destination  policy.Destination
 	addresses    dial.Addresses
+	websocket    bool
+	expiry       *time.Timer // wakes when the credential expires; guarded by live.mu; nil: it does not
 	end          context.CancelCauseFunc
 }
 
@@ -45,6 +47,24 @@ func (l *live) remove(u *use) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.uses, u)
+	if u.expiry != nil {
+		u.expiry.Stop()
+	}
+}
+
+// expire has the uses looked at once this one's credential has expired; zero: it does not.
+func (l *live) expire(u *use, at, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, under := l.uses[u]; !under || at.IsZero() && u.expiry == nil {
+		return
+	}
+	if u.expiry != nil {
+		u.expiry.Stop()
+	}
+	if !at.IsZero() {
+		u.expiry = time.AfterFunc(at.Sub(now), l.changed)
+	}
 }
 
 func (l *live) list() []*use {
@@ -94,8 +114,9 @@ func (g *Gate) watch(quit <-chan struct{}) {
 func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
 	still := map[*use]time.Time{}
 	for _, u := range g.live.list() {
-		err := g.again(context.Background(), u)
+		expires, err := g.again(context.Background(), u)
 		if err == nil {
+			g.live.expire(u, expires, g.now())
 			continue
 		}
 		if err.Code == keybearer.StoreUnavailable {
@@ -114,31 +135,44 @@ func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
 	return still
 }
 
-// again judges a use that is under way. An outage is no reason to end it: what is known serves meanwhile.
-func (g *Gate) again(ctx context.Context, u *use) *keybearer.Error {
+// again judges a use that is under way, and says until when that holds if nothing changes. An outage is no reason to end it: what is known serves
+// meanwhile.
+func (g *Gate) again(ctx context.Context, u *use) (expires time.Time, _ *keybearer.Error) {
 	caller, err := g.identify(ctx, &u.asks.evidence)
 	if err != nil {
-		return err
+		return expires, err
 	}
 	snap, err := g.snapshots.get(ctx, u.asks.ref, rereads)
 	if err != nil {
-		return err
+		return expires, err
 	}
 	d := u.asks.decide(g.now(), caller, &snap, u.addresses.Reach)
 	err = u.asks.refusal(&d)
 	if err == nil && (d.Destination != u.destination || snap.Credential.ID != u.credentialID) {
 		err = keybearer.NewError(keybearer.CredentialForbidden, "")
 	}
-	return err
+	if err == nil && u.websocket && !snap.Credential.Current.Terms.WebSocket {
+		err = keybearer.NewError(keybearer.DestinationNotAllowed, "the credential allows no WebSocket any more")
+	}
+	if err == nil {
+		expires = snap.Credential.ExpiresAt
+	}
+	return expires, err
 }
 
 // Hold returns a context that ends with ctx, or when the use would be refused after a change; its cause is then the
 // refusal. release must be called when the use is over.
 func (p *Pass) Hold(ctx context.Context) (held context.Context, release func()) {
 	held, end := context.WithCancelCause(ctx)
-	u := &use{p.asks, p.event.CredentialID, p.Destination, p.Addresses, end}
 	g := p.gate
+	u := &use{
+		asks: p.asks, credentialID: p.event.CredentialID, destination: p.Destination, addresses: p.Addresses,
+		websocket: p.handshake != nil, end: end,
+	}
 	g.live.add(u)
+	if !p.expires.IsZero() {
+		g.live.expire(u, p.expires, g.now())
+	}
 	if g.epoch.Load() != p.epoch {
 		g.live.changed() // a change came before the use could be seen
 	}

@@ -1,12 +1,12 @@
 package proxy
 
 import (
-	"strings"
 	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/inject"
+	"github.com/keybearer/keybearer/internal/scrub"
 	"github.com/keybearer/keybearer/policy"
 )
 
@@ -20,16 +20,18 @@ type Pass struct {
 	Field       inject.Field       // to be written last
 	Started     time.Time
 
-	gate     *Gate
-	asks     asks
-	epoch    uint64 // at which it was judged
-	judged   time.Time
-	event    keybearer.Event
-	intended bool
-	spent    bool // the assertion of its acting user
-	intent   intent
-	filter   filter
-	needles  []string
+	gate      *Gate
+	asks      asks
+	epoch     uint64 // at which it was judged
+	judged    time.Time
+	event     keybearer.Event
+	intended  bool
+	spent     bool // the assertion of its acting user
+	intent    intent
+	filter    filter
+	needles   *scrub.Set
+	expires   time.Time  // the credential, unless that changes; zero: never
+	handshake *handshake // of the WebSocket that it may become; nil: it may not
 }
 
 // intent is what the audit log was told.
@@ -66,6 +68,8 @@ func (p *Pass) grant(s *snapshot, o *opened, d policy.Destination, a dial.Addres
 	p.Field, p.needles = o.field, o.needles
 	f := &p.filter
 	f.inject, f.cookies, f.trace, f.strict = fold(o.field.Name), s.Credential.PassCookies, s.Credential.PassTrace, strict
+	f.scrub = s.Credential.ScrubBody
+	p.expires = s.Credential.ExpiresAt
 }
 
 func (p *Pass) prepare(c *Call) {
@@ -83,23 +87,14 @@ func (p *Pass) Keep(name, value string) (string, bool) { return p.filter.keep(na
 
 // Scrub returns a value of the answer without the secret, should the destination have echoed it.
 func (p *Pass) Scrub(value string) string {
-	for _, n := range p.needles {
-		if value == n || len(n) >= minNeedle && strings.Contains(value, n) {
-			value = strings.ReplaceAll(value, n, "[removed]")
-		}
+	if p.needles == nil { // nothing was opened
+		return value
 	}
-	return value
+	return p.needles.Text(value)
 }
 
 // Names reports whether a field's name holds the secret, in whatever case: such a field of an answer does not come back.
-func (p *Pass) Names(name string) bool {
-	for _, n := range p.needles {
-		if len(n) >= minNeedle && len(n) <= len(name) && strings.Contains(strings.ToLower(name), strings.ToLower(n)) {
-			return true
-		}
-	}
-	return false
-}
+func (p *Pass) Names(name string) bool { return p.needles.Names(name) }
 
 // Result is how a use ended.
 type Result struct {

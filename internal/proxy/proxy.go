@@ -17,6 +17,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/revocation"
 	"github.com/keybearer/keybearer/policy"
 )
 
@@ -29,7 +30,9 @@ type Config struct {
 	Identities []keybearer.Identity
 	Users      keybearer.ActingUsers // who proves acting users; nil: every assertion of one is refused
 	Dialer     *dial.Dialer
-	Roots      *x509.CertPool // that destinations are verified with; nil: the system's
+	Trusted    func() error      // whether the store's records may be relied on, asked for each request; nil: always
+	Roots      *x509.CertPool    // that destinations are verified with; nil: the system's
+	Revoked    *revocation.Lists // of destinations' certificates; nil: none. The Proxy does not close it
 
 	SecretTTL       time.Duration // an opened secret serves so long without asking the keyring; 5 min
 	KeyringMaxStale time.Duration // and so long while the keyring cannot answer; negative: not at all; 15 min

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/fence"
 	"github.com/keybearer/keybearer/internal/inject"
+	"github.com/keybearer/keybearer/internal/scrub"
 	"github.com/keybearer/keybearer/policy"
 )
 
@@ -189,7 +191,7 @@ func unavailable(ctx context.Context, err error) *keybearer.Error {
 type opened struct {
 	terms   *keybearer.Terms
 	field   inject.Field
-	needles []string // forms in which an answer could echo it
+	needles *scrub.Set // forms in which an answer could echo it
 	at      time.Time
 }
 
@@ -312,13 +314,12 @@ func (f *safe) unseal(ctx context.Context, at time.Time) (*opened, error) {
 	return &opened{terms: &bundle.Terms, field: field, needles: needles(bundle, field), at: at}, nil
 }
 
-// Shorter secrets are looked for only as whole values: cutting every "k" out of an answer would ruin it.
-const minNeedle = 8
-
-func needles(b *keybearer.Bundle, f inject.Field) []string {
-	forms := []string{b.Secret.Reveal(), f.Value.Reveal()}
+// needles are what an answer could echo: the secret, and what carries it on the way.
+func needles(b *keybearer.Bundle, f inject.Field) *scrub.Set {
+	var carriers []keybearer.Secret
 	if b.Terms.Kind == keybearer.Basic {
-		forms = append(forms, f.Value.Reveal()[len("Basic "):])
+		pair := keybearer.NewSecret(strings.TrimPrefix(f.Value.Reveal(), "Basic "))
+		carriers = append(carriers, pair, keybearer.NewSecret(b.Username+":"+b.Secret.Reveal()))
 	}
-	return forms
+	return scrub.New(b.Secret, append(carriers, f.Value)...)
 }

@@ -13,10 +13,12 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/revocation"
 	"github.com/keybearer/keybearer/policy"
 )
 
-// transports keeps connections apart: one pool, and one TLS session cache, for each scope and reach.
+// transports keeps connections apart: one pool, and one TLS session cache, for each scope, reach, and issue of what is known to be
+// revoked. Trusted roots are the same for all of a Proxy's life.
 type transports struct {
 	dialer *dial.Dialer
 	roots  *x509.CertPool
@@ -29,12 +31,14 @@ type transports struct {
 type poolKey struct {
 	scope string
 	reach policy.Reach
+	issue uint64 // of the revocation lists that its connections were judged by
 }
 
 // Idle connections kept for a destination: fewer than are in use at a time would mean handshakes in the tail.
 const maxIdlePerHost, maxIdle = 512, 4096
 
-func (t *transports) get(key poolKey) *http.Transport {
+func (t *transports) get(scope string, reach policy.Reach) *http.Transport {
+	key := poolKey{scope, reach, t.c.Revoked.Issue()}
 	t.mu.RLock()
 	tr := t.pools[key]
 	t.mu.RUnlock()
@@ -46,7 +50,19 @@ func (t *transports) get(key poolKey) *http.Transport {
 	if tr = t.pools[key]; tr != nil {
 		return tr
 	}
-	tr = &http.Transport{
+	for old, tr := range t.pools {
+		if old.issue < key.issue {
+			delete(t.pools, old)
+			tr.CloseIdleConnections() // the others are closed when they have been idle for long enough
+		}
+	}
+	tr = t.open()
+	t.pools[key] = tr
+	return tr
+}
+
+func (t *transports) open() *http.Transport {
+	return &http.Transport{
 		Proxy:              nil, // never the environment's
 		DisableCompression: true,
 		ForceAttemptHTTP2:  true,
@@ -54,7 +70,8 @@ func (t *transports) get(key poolKey) *http.Transport {
 		TLSClientConfig: &tls.Config{
 			RootCAs:            t.roots,
 			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(0),
+			ClientSessionCache: new(sessions),
+			VerifyConnection:   t.c.Revoked.VerifyConnection, // of resumed sessions too
 		},
 		TLSHandshakeTimeout:    t.c.TLSTimeout,
 		ResponseHeaderTimeout:  t.c.HeaderTimeout,
@@ -69,8 +86,6 @@ func (t *transports) get(key poolKey) *http.Transport {
 			PingTimeout:     10 * time.Second,
 		},
 	}
-	t.pools[key] = tr
-	return tr
 }
 
 func (t *transports) close() {
@@ -129,7 +144,7 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 	b.attach(out)
 	out = out.WithContext(ctx)
 	header[p.Field.Name] = []string{p.Field.Value.Reveal()}
-	resp, err := t.get(poolKey{p.ScopeID, p.Addresses.Reach}).RoundTrip(out)
+	resp, err := t.get(p.ScopeID, p.Addresses.Reach).RoundTrip(out)
 	if err != nil {
 		failure := sendError(ctx, err)
 		if failure.Op == "send" && failure.Code != keybearer.DestinationTLSFailed {
@@ -138,10 +153,19 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 		return nil, failure
 	}
 	b.delivered()
-	resp.Request = nil                                  // it holds the secret
-	if resp.StatusCode < 200 || resp.StatusCode > 999 { // an unasked 101, or no status at all
+	resp.Request = nil // it holds the secret
+	var failure *keybearer.Error
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		failure = p.Upgraded(resp.Header)
+	case resp.StatusCode < 200 || resp.StatusCode > 999: // no status at all
+		failure = keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
+	default:
+		failure = p.Scrubbable(resp.StatusCode, resp.Header, resp.Body != http.NoBody)
+	}
+	if failure != nil {
 		resp.Body.Close()
-		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
+		return nil, failure
 	}
 	return resp, nil
 }
@@ -170,6 +194,9 @@ func sendError(ctx context.Context, err error) *keybearer.Error {
 	if ended := ended(ctx); ended != nil {
 		return ended
 	}
+	if why, ok := errors.AsType[revocation.Refusal](err); ok {
+		return &keybearer.Error{Code: keybearer.DestinationTLSFailed, Op: "send", Detail: string(why), Hint: refusalHint}
+	}
 	code := keybearer.DestinationUnreachable
 	switch {
 	case isTLS(err):
@@ -179,6 +206,8 @@ func sendError(ctx context.Context, err error) *keybearer.Error {
 	}
 	return &keybearer.Error{Code: code, Op: "send", Err: err}
 }
+
+const refusalHint = "look at the destination's certificate and at what it staples, and at the lists of the revoked option"
 
 // ended says why a request's context is over: its caller left, or a change took away its leave. Nil when it is not.
 func ended(ctx context.Context) *keybearer.Error {

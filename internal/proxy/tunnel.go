@@ -50,6 +50,9 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if t.destination != "" {
 		return nil, tagError("CONNECT and Keybearer-Destination both name a destination")
 	}
+	if t.actingUser != "" { // it would carry over to nothing, and look as if it did
+		return nil, tagError("CONNECT asserts an acting user: each request inside the tunnel asserts its own")
+	}
 	if port == 443 {
 		return nil, keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
 	}
@@ -81,16 +84,27 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
 	l := &oneConn{conn: &buffered{conn, rw.Reader}, closed: make(chan struct{})}
-	ended := make(chan struct{})
+	ended, handed := make(chan struct{}), false
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 32 << 10,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				if handed { // to a WebSocket, which has ended too
+					close(ended)
+				}
+			}()
+			h.ServeHTTP(w, r)
+		}), ReadHeaderTimeout: time.Minute, IdleTimeout: tunnelIdle, MaxHeaderBytes: 32 << 10,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(h.proxy.logger.Handler(), slog.LevelDebug),
 		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateClosed || s == http.StateHijacked {
+			switch s {
+			case http.StateHijacked: // by the handler, which goes on
+				handed = true
+				l.Close()
+			case http.StateClosed:
 				close(ended)
 				l.Close()
 			}

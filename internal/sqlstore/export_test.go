@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"time"
 )
 
 // KeepChanges sets how many changes stay in the feed.
@@ -27,3 +28,6 @@ func (s *Store) Statements() []string {
 func (s *Store) Remark(ctx context.Context, m Mark) error {
 	return s.write(ctx, "mark", func(t *transaction) error { return t.mark(m) })
 }
+
+// Forget deletes some of what was spent, as it is done now and then.
+func (s *Store) Forget(now time.Time) bool { return s.forget(now) }

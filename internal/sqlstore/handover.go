@@ -57,7 +57,7 @@ func (t *transaction) mark(m Mark) error {
 
 // seal makes an SQLite database refuse commits and uses from now on, by whatever program: its records are elsewhere.
 func (t *transaction) seal() error {
-	for _, on := range []string{"UPDATE ON instance", "INSERT ON checkpoints", "UPDATE ON checkpoints", "INSERT ON events"} {
+	for _, on := range []string{"UPDATE ON instance", "INSERT ON checkpoints", "UPDATE ON checkpoints", "INSERT ON events", "INSERT ON spent"} {
 		name := `"left: ` + on + `"`
 		if err := t.exec(`CREATE TRIGGER IF NOT EXISTS ` + name + ` BEFORE ` + on + ` BEGIN SELECT RAISE(ABORT, 'the records have moved to another store'); END`); err != nil {
 			return err

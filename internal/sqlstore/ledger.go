@@ -41,8 +41,16 @@ type hourCount struct{ uses, refused, failed int }
 func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, checkpoint keybearer.Checkpoint) error {
 	summaries := make(map[string]*summary)
 	hours := make(map[hourKey]*hourCount)
+	seen := make(map[string]int64)
 	for i := range uses {
 		u := &uses[i]
+		if u.TokenID != "" {
+			seen[u.TokenID] = max(seen[u.TokenID], micros(u.At))
+		}
+		if u.Caller != "" {
+			app := string(keybearer.AppSubject(u.Caller))
+			seen[app] = max(seen[app], micros(u.At))
+		}
 		sum := summaries[u.CredentialID]
 		if sum == nil {
 			sum = &summary{callers: make(map[string]*callerSummary)}
@@ -65,6 +73,9 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 			return err
 		}
 		if err := putHours(t, hours); err != nil {
+			return err
+		}
+		if err := putLastUses(t, seen); err != nil {
 			return err
 		}
 		return t.exec(`INSERT INTO checkpoints (node, file, position) VALUES (?, ?, ?)
@@ -193,6 +204,34 @@ func putHours(t *transaction, hours map[hourKey]*hourCount) error {
 	return nil
 }
 
+func putLastUses(t *transaction, seen map[string]int64) error {
+	var rows [][]any
+	for _, subject := range slices.Sorted(maps.Keys(seen)) {
+		rows = append(rows, []any{subject, seen[subject]})
+	}
+	return putRows(t, `INSERT INTO last_uses (subject, at)`, 2,
+		`ON CONFLICT (subject) DO UPDATE SET at = CASE WHEN excluded.at >= last_uses.at THEN excluded.at ELSE last_uses.at END`, rows)
+}
+
+// LastUses returns when each of these callers and tokens last sent a request.
+func (s *Store) LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error) {
+	found := make(map[string]time.Time)
+	for part := range slices.Chunk(subjects, usageChunk) {
+		in, args := oneOf(part)
+		err := s.reads.each(ctx, `SELECT subject, at FROM last_uses WHERE subject`+in, args, func(rows *sql.Rows) error {
+			var subject string
+			var at int64
+			err := rows.Scan(&subject, &at)
+			found[subject] = moment(at)
+			return err
+		})
+		if err != nil {
+			return nil, s.engine.fail("read the last uses", err)
+		}
+	}
+	return found, nil
+}
+
 // Checkpoint returns the position up to which uses of this node were recorded.
 func (s *Store) Checkpoint(ctx context.Context) (keybearer.Checkpoint, error) {
 	var c keybearer.Checkpoint
@@ -219,15 +258,7 @@ func (s *Store) Usage(ctx context.Context, credentialIDs ...string) (map[string]
 }
 
 func (s *Store) usage(ctx context.Context, ids []string, found map[string]keybearer.Usage) error {
-	n := 1
-	for n < len(ids) {
-		n *= 2
-	}
-	args := make([]any, n)
-	for i := range args {
-		args[i] = ids[min(i, len(ids)-1)] // the last one again: it is found once all the same
-	}
-	in := ` IN (?` + strings.Repeat(`, ?`, n-1) + `)`
+	in, args := oneOf(ids)
 	err := s.reads.each(ctx, `SELECT credential_id, uses, refused, last_at, last_caller, last_user, last_host, last_status
 		FROM usage WHERE credential_id`+in, args, func(rows *sql.Rows) error {
 		var id string
@@ -256,6 +287,19 @@ func (s *Store) usage(ctx context.Context, ids []string, found map[string]keybea
 		found[id] = u
 		return err
 	})
+}
+
+// oneOf returns the condition that a column is one of ids, of which there is one at least, and its parameters.
+func oneOf(ids []string) (condition string, args []any) {
+	n := 1
+	for n < len(ids) {
+		n *= 2
+	}
+	args = make([]any, n)
+	for i := range args {
+		args[i] = ids[min(i, len(ids)-1)] // the last one again: it is found once all the same
+	}
+	return ` IN (?` + strings.Repeat(`, ?`, n-1) + `)`, args
 }
 
 // UsageHours returns the hourly buckets of a credential that began at since or later, and the one that since falls in.

@@ -63,6 +63,7 @@ type Postgres struct {
 var (
 	_ keybearer.Store     = (*Postgres)(nil)
 	_ keybearer.Ledger    = (*Postgres)(nil)
+	_ keybearer.Spender   = (*Postgres)(nil)
 	_ keybearer.Follower  = (*Postgres)(nil)
 	_ keybearer.Diagnoser = (*Postgres)(nil)
 )

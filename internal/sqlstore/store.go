@@ -10,11 +10,12 @@ import (
 )
 
 var (
-	_ keybearer.Store  = (*Store)(nil)
-	_ keybearer.Ledger = (*Store)(nil)
+	_ keybearer.Store   = (*Store)(nil)
+	_ keybearer.Ledger  = (*Store)(nil)
+	_ keybearer.Spender = (*Store)(nil)
 )
 
-// Store keeps records and the usage ledger in a database. It is safe for concurrent use. Make one with [OpenSQLite] or [OpenPostgres].
+// Store keeps records, the usage ledger and what was used and may be used one time in a database. It is safe for concurrent use. Make one with [OpenSQLite] or [OpenPostgres].
 type Store struct {
 	engine engine
 	reads  queries
@@ -22,6 +23,7 @@ type Store struct {
 	turn   chan struct{} // holds one token; whoever writes has taken it, until the last watcher has returned
 	watch  records.Watchers
 	keep   int64 // how many changes stay in the feed
+	spends spends
 
 	// These belong to whoever has the turn.
 	again  *time.Timer // of a settling that has to be repeated; nil: none
@@ -73,6 +75,7 @@ func newStore(e engine, reads queries, node string) *Store {
 
 // Close releases the database. No other method may be called after it or while it runs; Close once more does nothing.
 func (s *Store) Close() error {
+	s.spends.runner.Wait()
 	<-s.turn
 	defer func() { s.turn <- struct{}{} }()
 	if s.closed {
@@ -180,6 +183,24 @@ func (t *transaction) exec(text string, args ...any) error {
 	}
 	_, err = st.ExecContext(t.ctx, args...)
 	return err
+}
+
+// each calls scan for every row of a query. scan must not query.
+func (t *transaction) each(text string, args []any, scan func(*sql.Rows) error) error {
+	if t.bind != nil {
+		text = t.bind(text)
+	}
+	rows, err := t.tx.QueryContext(t.ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 func (t *transaction) row(text string, args []any, dest ...any) error {

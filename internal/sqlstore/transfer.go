@@ -261,8 +261,8 @@ func (t *Transfer) Waiting(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// Finish copies the rest, deletes what was deleted, compares both stores, and marks the former as left: from then on it cannot be written,
-// and the other is in use. Nobody may commit to the former meanwhile. When it returns an error, Active tells how it ended.
+// Finish copies the rest and what was spent, deletes what was deleted, compares both stores, and marks the former as left: from then on it cannot be
+// written, and the other is in use. Nobody may commit to the former, or spend, meanwhile. When it returns an error, Active tells how it ended.
 // It returns [keybearer.Conflict] when the stores differ; then all is copied again by the next Records.
 func (t *Transfer) Finish(ctx context.Context) error {
 	if _, err := t.Records(ctx); err != nil {
@@ -275,6 +275,9 @@ func (t *Transfer) Finish(ctx context.Context) error {
 	}
 	if err := t.compare(ctx); err != nil {
 		return errors.Join(err, t.restart(ctx))
+	}
+	if err := t.spent(ctx); err != nil {
+		return err
 	}
 	var seq, event int64
 	if err := t.from.reads.row(ctx, `SELECT seq, event FROM instance`, nil, &seq, &event); err != nil {

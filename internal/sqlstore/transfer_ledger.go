@@ -16,6 +16,7 @@ var ledgerTables = []struct {
 }{
 	{"usage", []string{"credential_id", "last_caller", "last_user", "last_host"}, []string{"uses", "refused", "last_at", "last_status"}, []string{"credential_id"}},
 	{"usage_callers", []string{"credential_id", "caller", "last_host"}, []string{"uses", "last_at"}, []string{"credential_id", "caller"}},
+	{"last_uses", []string{"subject"}, []string{"at"}, []string{"subject"}},
 	{"usage_hours", []string{"credential_id"}, []string{"hour", "uses", "refused", "failed"}, []string{"credential_id", "hour"}},
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
@@ -17,6 +18,15 @@ import (
 func TestKeyring(t *testing.T) {
 	w := newWorld(t)
 	keybearertest.TestKeyring(t, func(t *testing.T) keybearer.Keyring { return w.open(t) })
+}
+
+// A ciphertext that is moved to another row, scope, generation or version opens nowhere.
+func TestSoakMovedCiphertexts(t *testing.T) {
+	moves := 300
+	if os.Getenv("KEYBEARER_SOAK") != "" {
+		moves = 20_000
+	}
+	keybearertest.TestMovedCiphertexts(t, newWorld(t).open(t), moves)
 }
 
 // world is a Vault with a transit engine as docs/vault.md has it set up.

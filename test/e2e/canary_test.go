@@ -7,11 +7,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/keybearer/keybearer/test/harness"
@@ -99,6 +103,21 @@ func sweep(t *testing.T, secrets, paths []string, texts map[string]string) {
 	}
 }
 
+// page returns what is served at a path.
+func page(t *testing.T, at netip.AddrPort, path string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + at.String() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // The sweep finds a secret in every form that it claims to know, in texts and in files.
 func TestSweepFinds(t *testing.T) {
 	secret := newCanary()
@@ -133,9 +152,15 @@ func TestSweepFinds(t *testing.T) {
 }
 
 // A whole life of a server, with Caddy's debug log on: whatever is done with secrets and tokens, and whatever goes wrong with them, none
-// of them stands in any file that the server leaves, in its log, or in any answer of CLI, API or proxy, but where a new token is shown once.
+// of them stands in any file that the server leaves, the write-ahead log and what Caddy saves of the configuration among them, in its log, its metrics, the
+// stacks that it prints when it crashes, or in any answer of CLI, API or proxy, but where a new token is shown once.
 func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	w := prepareWorld(t)
+	saved, metrics := harness.Dir(t), netip.AddrPortFrom(harness.Address(), 9095)
+	w.Keybearer = harness.NewKeybearer(t, harness.KeybearerOptions{
+		Options: w.options(), Sites: "http://:9095 {\n\tbind " + metrics.Addr().String() + "\n\tmetrics\n}",
+		Env: []string{"XDG_CONFIG_HOME=" + saved, "XDG_DATA_HOME=" + saved, "GOTRACEBACK=all"},
+	})
 	config, err := os.ReadFile(w.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -246,9 +271,33 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 		run(0, "", args...)
 	}
 	run(0, "", "scope", "regenerate-key", "global", "--confirm", "global", "--expected-credentials", "1")
-	sweep(t, w.planted, []string{w.Home, w.Log}, texts)
+	run(0, "", "anchor", "show", "--config", w.Config, "--adapter", "caddyfile")
+	run(0, "", "adapt", "--config", w.Config, "--adapter", "caddyfile", "--pretty")
+	run(0, "", "export")
+	for _, path := range []string{"/metrics", "/debug/pprof/heap?debug=1", "/debug/pprof/goroutine?debug=2"} {
+		texts[path] = page(t, metrics, path)
+	}
+	if !strings.Contains(texts["/metrics"], "go_goroutines") {
+		t.Errorf("no metrics: %s", texts["/metrics"])
+	}
+	if info, err := os.Stat(filepath.Join(w.Home, "keybearer.db-wal")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("there is no write-ahead log to look into: %v", err)
+	}
+	everything := []string{w.Home, w.Log, filepath.Dir(w.Config), saved}
+	sweep(t, w.planted, everything, texts)
+	use()
+	w.Signal(syscall.SIGABRT)
+	<-w.Done()
+	if !strings.Contains(w.Output(t), "goroutine ") {
+		t.Error("it printed no stacks")
+	}
+	sweep(t, w.planted, everything, texts)
+	w.start()
 	w.Stop(t)
-	sweep(t, w.planted, []string{w.Home, w.Log, filepath.Dir(w.Config)}, nil)
+	sweep(t, w.planted, append(everything, w.Log), nil)
+	if found, err := filepath.Glob(filepath.Join(saved, "*", "autosave.json")); err != nil || len(found) > 0 {
+		t.Errorf("the configuration was saved: %v, %v", found, err)
+	}
 	if files, err := filepath.Glob(filepath.Join(w.Home, "*")); err != nil || len(files) < 4 {
 		t.Errorf("the home holds %v, %v", files, err)
 	}

@@ -212,13 +212,17 @@ func (n *node) send(ctx context.Context, credential string) answer {
 	return a
 }
 
-func (n *node) try(ctx context.Context, credential string) answer {
+// try is send that takes no time; headers are pairs of name and value.
+func (n *node) try(ctx context.Context, credential string, headers ...string) answer {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+host+"/"+credential, bytes.NewReader([]byte("{}")))
 	if err != nil {
 		return answer{code: err.Error()}
 	}
 	req.Header.Set("Keybearer-Credential", credential)
 	req.Header.Set("Proxy-Authorization", "Bearer "+n.f.token)
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := n.web.Do(req)
 	if err != nil {
 		return answer{code: "no answer: " + err.Error()}

@@ -28,10 +28,11 @@ type CA struct {
 func NewCA(tb TB) *CA {
 	tb.Helper()
 	ca := &CA{dir: Dir(tb), key: newKey(tb)}
+	number := serial(tb)
 	template := &x509.Certificate{
-		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: "Keybearer test authority"},
+		SerialNumber: number, Subject: pkix.Name{CommonName: "Keybearer test authority " + number.Text(36)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
 	if err != nil {
@@ -52,6 +53,16 @@ func (ca *CA) Issue(tb TB, notAfter time.Time, names ...string) tls.Certificate 
 	if notAfter.IsZero() {
 		notAfter = time.Now().Add(24 * time.Hour)
 	}
+	template := serverTemplate(tb, notAfter, names)
+	key := newKey(tb)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
+	if err != nil {
+		tb.Fatalf("certificate: %v", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func serverTemplate(tb TB, notAfter time.Time, names []string) *x509.Certificate {
 	template := &x509.Certificate{
 		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: names[0]},
 		NotBefore: notAfter.Add(-48 * time.Hour), NotAfter: notAfter,
@@ -64,44 +75,13 @@ func (ca *CA) Issue(tb TB, notAfter time.Time, names ...string) tls.Certificate 
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	key := newKey(tb)
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
-	if err != nil {
-		tb.Fatalf("certificate: %v", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return template
 }
 
 // Files issues a certificate for the names and returns the path of a file with it and its key, as PEM.
 func (ca *CA) Files(tb TB, names ...string) string {
 	tb.Helper()
-	return pairFile(tb, ca.Issue(tb, time.Time{}, names...))
-}
-
-// ClientFiles is Files for a client certificate of that common name.
-func (ca *CA) ClientFiles(tb TB, name string) string {
-	tb.Helper()
-	template := &x509.Certificate{
-		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	key := newKey(tb)
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
-	if err != nil {
-		tb.Fatalf("certificate: %v", err)
-	}
-	return pairFile(tb, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})
-}
-
-func pairFile(tb TB, cert tls.Certificate) string {
-	tb.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		tb.Fatalf("key: %v", err)
-	}
-	pem := append(pemBlock("CERTIFICATE", cert.Certificate[0]), pemBlock("PRIVATE KEY", key)...)
-	return WriteFile(tb, filepath.Join(Dir(tb), "pair.pem"), pem)
+	return PairFile(tb, ca.Issue(tb, time.Time{}, names...))
 }
 
 func newKey(tb TB) *ecdsa.PrivateKey {

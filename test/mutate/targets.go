@@ -11,8 +11,10 @@ type target struct {
 var targets = []target{
 	{dir: "policy", files: []string{"decide.go", "admit.go", "target.go", "host.go", "rule.go", "widen.go", "header.go"}},
 	{dir: "internal/dial", files: []string{"classify.go", "dial.go", "resolve.go"}},
+	{dir: "internal/revocation", files: []string{"list.go", "lists.go", "staple.go"}},
 	{dir: "internal/inject", files: []string{"field.go"}},
+	{dir: "internal/scrub", files: []string{"automaton.go", "form.go", "frames.go", "reader.go", "set.go"}},
 	{dir: "internal/fence", files: []string{"cache.go", "follow.go"}},
-	{dir: "internal/identity", files: []string{"token.go"}},
-	{dir: "internal/proxy", files: []string{"call.go", "fields.go", "gate.go", "live.go", "pass.go", "snapshot.go", "status.go", "transport.go"}},
+	{dir: "internal/identity", files: []string{"token.go", "bearer.go", "jwt.go", "keyset.go", "user.go", "recognize.go", "issuer.go", "fetch.go"}},
+	{dir: "internal/proxy", files: []string{"call.go", "fields.go", "gate.go", "live.go", "pass.go", "relay.go", "scrub.go", "snapshot.go", "status.go", "transport.go", "websocket.go"}},
 }
