@@ -55,7 +55,7 @@ func run(what, only string, length time.Duration) error {
 	if len(all) == 0 {
 		return fmt.Errorf("nothing matches %q", only)
 	}
-	each := max(time.Second, (length / time.Duration(len(all))).Truncate(time.Second))
+	each := max(10*time.Second, (length / time.Duration(len(all))).Truncate(time.Second))
 	for _, t := range all {
 		if what == "fuzz" {
 			err = fuzz(t, each)
