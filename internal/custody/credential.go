@@ -238,6 +238,7 @@ func (c *Custody) changeCredential(ctx context.Context, ask Ask, ref keybearer.R
 		return Credential{}, err
 	}
 	if on.credential == nil {
+		on.subject = subject
 		if _, err := c.authorise(ask, action, on); err != nil {
 			return Credential{}, err
 		}

@@ -80,8 +80,9 @@ const maxRetries = 16
 // Admit decides one request, in the order: caller, canonical destination, credential, grant, state, rule, resolved addresses,
 // limits, audit intent, secret. When it returns a Pass the intent is in the audit log and the engine must call Finish
 // exactly once. When it returns an error the refusal has been recorded, no secret was opened for it and nothing was
-// dialled; render it with [Refuse].
+// dialled; render it with [Refuse]. Why a credential is forbidden cannot be told from the time that it takes.
 func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
+	began := time.Now()
 	p := g.newPass(c)
 	admitted := false
 	defer func() {
@@ -99,6 +100,7 @@ func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
 	} else {
 		g.refused(p, err)
 	}
+	even(ctx, began, err)
 	return p, err
 }
 

@@ -18,6 +18,7 @@ var elsewhere = map[string]string{
 	"make test":        "this test is part of it",
 	"make check":       "the continuous integration runs it",
 	"make bench":       "takes minutes and both processors",
+	"make soak":        "takes hours",
 	"make reliability": "its tests run with all others; it writes the page anew",
 }
 
