@@ -27,7 +27,9 @@ type Event struct {
 	Path              string    `json:"path,omitempty"` // without query
 	Decision          string    `json:"decision,omitempty"`
 	Code              Code      `json:"code,omitempty"`
-	Rule              string    `json:"rule,omitempty"` // the rule that admitted it
+	Rule              string    `json:"rule,omitempty"`         // the rule that admitted it
+	WouldRefuse       Code      `json:"would_refuse,omitempty"` // what the rules on trial would have refused it with
+	Trial             string    `json:"trial,omitempty"`        // id of that trial
 	DestinationStatus int       `json:"destination_status,omitempty"`
 	DurationMS        float64   `json:"duration_ms,omitempty"`
 	BytesOut          int64     `json:"bytes_out,omitempty"` // body bytes sent to the destination

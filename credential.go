@@ -62,6 +62,7 @@ type Credential struct {
 	Grants      []Grant   `json:"grants"`                 // sorted by subject, one for each
 	Current     Version   `json:"current"`                // Current.Terms are the terms in force
 	Previous    *Version  `json:"previous,omitempty"`     // kept sealed for rollback
+	Trial       *Trial    `json:"trial,omitempty"`        // narrower rules that report only; nil: there are none
 	LastVersion uint64    `json:"last_version"`           // highest version number ever given; Current has a lower one after a rollback
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
@@ -70,9 +71,29 @@ type Credential struct {
 	Revision uint64 `json:"-"` // the store's sequence number at the last change; 0: not stored yet
 }
 
+// Trial is a set of rules that refuses nothing yet. What it would refuse, of that which the rules in force admit, is reported. It is not sealed, since
+// it never admits anything; each of its rules lies within one that is in force.
+type Trial struct {
+	ID    string    `json:"id"`
+	Rules []Rule    `json:"rules"` // in canonical order, never empty
+	Since time.Time `json:"since"`
+	By    Subject   `json:"by"`
+}
+
+// Clone returns a deep copy; nil of nil.
+func (t *Trial) Clone() *Trial {
+	if t == nil {
+		return nil
+	}
+	d := *t
+	d.Rules = Terms{Rules: t.Rules}.Clone().Rules
+	return &d
+}
+
 // Clone returns a deep copy.
 func (c *Credential) Clone() *Credential {
 	d := *c
+	d.Trial = c.Trial.Clone()
 	d.Grants = slices.Clone(c.Grants)
 	d.Current = c.Current.clone()
 	if c.Previous != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Code is the stable name of a reason. The list is closed: HTTP status, problem type, CLI exit code and
@@ -162,6 +163,8 @@ type Error struct {
 	Detail string // one sentence about this occurrence; lower case, no full stop; may be empty
 	Hint   string // how to mend it; empty means the code's own hint
 	Err    error  // cause; not shown to callers
+
+	RetryAfter time.Duration // of a code that carries Retry-After: how long to wait; zero: a moment
 }
 
 // NewError returns an error with a code and a detail.

@@ -29,7 +29,8 @@ type PeerCredentials struct {
 type Identity interface {
 	// Identify returns the caller that the evidence proves, or nil when it holds nothing that this identity looks at. It returns
 	// [CallerUnauthenticated] when it does hold such a thing and that is wrong, expired or of a caller that is not
-	// live, [StoreUnavailable] when it cannot tell, and [CallerGone] when ctx ends first.
+	// live, [StoreUnavailable] when it cannot tell, [RateLimited] when it was asked about too many proofs that were wrong to look at one more, and
+	// [CallerGone] when ctx ends first.
 	Identify(ctx context.Context, e *Evidence) (*Caller, error)
 }
 

@@ -62,6 +62,7 @@ const (
 	IDOperator   = "opr_"
 	IDToken      = "tok_"
 	IDRequest    = "req_"
+	IDTrial      = "try_"
 )
 
 var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)

@@ -162,6 +162,9 @@ type Ledger interface {
 	// LastUses returns when each of these callers (as "app:<name>") and tokens (by id) last sent a request that concerned a known credential,
 	// refusals included: whoever rotates tokens wants to know that nobody presents the old one any more. Those that never did are absent.
 	LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error)
+	// Trial returns what a trial would have refused, by destination and code, those that came most often first. Of very many destinations some
+	// may be counted together under "".
+	Trial(ctx context.Context, id string) ([]TrialUse, error)
 }
 
 // Checkpoint is a position in an audit log.
@@ -181,6 +184,16 @@ type UseRecord struct {
 	Code         Code   // empty for a use that reached the destination
 	Refused      bool
 	At           time.Time
+	WouldRefuse  Code   // what the trial of the credential would have refused it with; empty: it would not, or there was none
+	Trial        string // id, when WouldRefuse is there
+}
+
+// TrialUse counts the uses of one destination that a trial would have refused with one code.
+type TrialUse struct {
+	Host   string // host:port
+	Code   Code
+	Count  uint64
+	LastAt time.Time
 }
 
 // Usage is the summary for one credential.

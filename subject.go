@@ -14,6 +14,7 @@ type Caller struct {
 	Scopes      []string  `json:"scopes"` // ids of the scopes it is bound to, sorted; global needs no binding
 	Tokens      []Token   `json:"tokens,omitempty"`
 	Disabled    bool      `json:"disabled,omitempty"`
+	Limits      Limits    `json:"limits,omitzero"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 	DeletedAt   time.Time `json:"deleted_at,omitzero"` // its name stays reserved, so that old grants fit nobody new

@@ -102,6 +102,9 @@ type App struct {
 	// How long to wait for a destination.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
 
+	// What callers may ask, and how much of it one destination may take up; on each node.
+	Limits Limits `json:"limits,omitzero"`
+
 	logger        *slog.Logger
 	lease         *lease
 	handlers      []*Handler
@@ -172,6 +175,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err := locateAnchor(&a.Anchor); err != nil {
 			return err
 		}
+	}
+	if err := a.Limits.check(); err != nil {
+		return err
 	}
 	if err := a.readTrust(); err != nil {
 		return err

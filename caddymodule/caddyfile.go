@@ -57,10 +57,15 @@ func parseApp(d *caddyfile.Dispenser, before any) (any, error) {
 //			response_header <duration>
 //			idle            <duration>
 //		}
+//		limits {
+//			caller_rate             <rate> [<burst>]
+//			caller_concurrency      <number>
+//			destination_concurrency <number>
+//		}
 //	}
 //
 // identity, acting_user, trust, revoked and allow_private may be repeated; what they list adds up. A duration is written like 90s, 15m or 1d; 0 is
-// allowed outside timeouts. Values may hold the placeholders {env.*} and {file.*}.
+// allowed outside timeouts. A rate is written like 100/s, 30/m or 10/h; 0 in limits is no limit. Values may hold the placeholders {env.*} and {file.*}.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's own name
 	if d.NextArg() {
@@ -117,9 +122,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.KeepPrevious, err = duration(d)
 		case "timeouts":
 			err = a.Timeouts.unmarshalCaddyfile(d)
+		case "limits":
+			err = a.Limits.unmarshalCaddyfile(d)
 		default:
 			return d.Errf("unknown option %q: keybearer takes store, keyring, former_keyring, former_store, audit, identity, acting_user, admin_socket, anchor, trust, revoked, allow_private, "+
-				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous and timeouts", option)
+				"allow_metadata, resolver, keyring_max_stale, store_max_stale, secret_ttl, keep_previous, timeouts and limits", option)
 		}
 		if err != nil {
 			return err

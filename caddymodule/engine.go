@@ -236,7 +236,7 @@ type engine struct {
 func (a *App) engineKey() string {
 	key := []any{
 		"engine", a.coreKey(), a.rootsHash, a.revoked, a.revokedHash, a.private, a.AllowMetadata, a.Resolver,
-		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts, a.ActingUsers,
+		a.KeyringMaxStale, a.StoreMaxStale, a.SecretTTL, a.Timeouts, a.ActingUsers, a.Limits,
 	}
 	for _, identity := range a.identities {
 		key = append(key, guestKey(identity))
@@ -303,8 +303,9 @@ func openEngine(a *App) (_ *engine, err error) {
 		SecretTTL: setting(a.SecretTTL), KeyringMaxStale: setting(a.KeyringMaxStale), StoreMaxStale: setting(a.StoreMaxStale),
 		TLSTimeout: time.Duration(a.Timeouts.TLSHandshake), HeaderTimeout: time.Duration(a.Timeouts.ResponseHeader),
 		IdleTimeout: time.Duration(a.Timeouts.Idle),
-		Peer:        peer,
-		Logger:      logs.logger(),
+		Limits:      a.Limits.caller(), DestinationConcurrency: count(a.Limits.DestinationConcurrency),
+		Peer:   peer,
+		Logger: logs.logger(),
 	})
 	if err != nil {
 		return nil, err

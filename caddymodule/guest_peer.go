@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/user"
 	"strconv"
 
@@ -96,7 +97,7 @@ func (u *UnixPeerIdentity) Provision(caddy.Context) error {
 	}
 	uids, gids, err := u.maps()
 	if err == nil {
-		_, err = identity.NewPeers(nil, uids, gids)
+		_, err = identity.NewPeers(nil, uids, gids, uint32(os.Geteuid()))
 	}
 	return explain(err)
 }
@@ -170,7 +171,7 @@ func (u *UnixPeerIdentity) OpenIdentity(_ context.Context, callers keybearer.Cal
 	if err != nil {
 		return nil, err
 	}
-	return identity.NewPeers(callers, uids, gids)
+	return identity.NewPeers(callers, uids, gids, uint32(os.Geteuid()))
 }
 
 // Interface guards.

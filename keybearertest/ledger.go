@@ -27,6 +27,7 @@ func TestLedger(t *testing.T, open func(t *testing.T) keybearer.Ledger) {
 		{"Callers", testCallers},
 		{"Hours", testHours},
 		{"LastUses", testLastUses},
+		{"Trials", testTrials},
 		{"Model", testLedgerModel},
 		{"Concurrent", testLedgerConcurrent},
 	} {
@@ -217,6 +218,46 @@ func testLastUses(t *testing.T, l keybearer.Ledger) {
 	}
 	if got := must(l.LastUses(t.Context(), ask...))(t); len(got) != len(want) {
 		t.Errorf("of many: %v", got)
+	}
+}
+
+// testTrials: uses that a trial would have refused count for it, by host and code; refusals and the uses of other trials do not.
+func testTrials(t *testing.T, l keybearer.Ledger) {
+	use := func(trial, host string, code keybearer.Code, minute int) keybearer.UseRecord {
+		return keybearer.UseRecord{
+			CredentialID: "crd_a", Caller: "billing", Host: host, Status: 200, At: epoch.Add(time.Duration(minute) * time.Minute), WouldRefuse: code, Trial: trial,
+		}
+	}
+	const no, method = keybearer.DestinationNotAllowed, keybearer.MethodNotAllowed
+	refused := use("try_a", "a:443", no, 50)
+	refused.Refused = true
+	record(t, l, use("try_a", "a:443", no, 3), use("try_a", "b:443", no, 1), use("try_b", "a:443", no, 1), use("", "a:443", "", 1), refused)
+	record(t, l, use("try_a", "a:443", no, 2), use("try_a", "a:443", method, 9), use("try_a", "c:443", "", 9), use("try_a", "a:443", no, 1))
+	at := func(minute int) time.Time { return epoch.Add(time.Duration(minute) * time.Minute) }
+	for id, want := range map[string][]keybearer.TrialUse{
+		"try_a": {{Host: "a:443", Code: no, Count: 3, LastAt: at(3)}, {Host: "a:443", Code: method, Count: 1, LastAt: at(9)}, {Host: "b:443", Code: no, Count: 1, LastAt: at(1)}},
+		"try_b": {{Host: "a:443", Code: no, Count: 1, LastAt: at(1)}},
+		"try_c": nil,
+		"":      nil,
+	} {
+		if diff := gocmp.Diff(want, must(l.Trial(t.Context(), id))(t)); diff != "" {
+			t.Errorf("trial %q (-want +got):\n%s", id, diff)
+		}
+	}
+	// An app that thinks of ever more hosts does not fill the ledger; nothing is left uncounted.
+	var many []keybearer.UseRecord
+	for i := range 1500 {
+		many = append(many, use("try_many", fmt.Sprintf("h%d:443", i), no, i))
+	}
+	record(t, l, many[:700]...)
+	record(t, l, many[700:]...)
+	sum := uint64(0)
+	found := must(l.Trial(t.Context(), "try_many"))(t)
+	for _, u := range found {
+		sum += u.Count
+	}
+	if sum != 1500 || len(found) > 1100 || found[0].Host != "" || !found[0].LastAt.Equal(many[1499].At) {
+		t.Errorf("%d uses in %d rows, first %+v", sum, len(found), found[0])
 	}
 }
 

@@ -77,6 +77,7 @@ func filled() (*keybearer.Scope, *keybearer.Credential, *keybearer.Caller, *keyb
 	c.Previous = &previous
 	c.CreatedAt, c.UpdatedAt, c.DeletedAt, c.ExpiresAt = at(9), at(10), at(11), at(12)
 	c.LastVersion = c.Current.Number
+	c.Trial = &keybearer.Trial{ID: keybearer.NewID(keybearer.IDTrial), Rules: terms.Clone().Rules[:1], Since: at(20), By: keybearer.UserSubject("ann")}
 
 	token := func(prefix string) []keybearer.Token {
 		a, _ := newToken(prefix)
@@ -87,6 +88,7 @@ func filled() (*keybearer.Scope, *keybearer.Credential, *keybearer.Caller, *keyb
 	caller := newCaller("billing")
 	caller.Description, caller.Disabled = scope.Description, true
 	caller.Scopes = []string{scope.ID, keybearer.NewID(keybearer.IDScope)}
+	caller.Limits = keybearer.Limits{Rate: 0.5, Burst: 3, Concurrency: keybearer.Unlimited}
 	caller.Tokens = token(keybearer.CallerTokenPrefix)
 	caller.CreatedAt, caller.UpdatedAt, caller.DeletedAt = at(14), at(15), at(16)
 
@@ -104,7 +106,7 @@ func testRoundTrip(t *testing.T, s keybearer.Store) {
 	scope, credential, caller, operator := filled()
 	for _, r := range []any{
 		*scope, *scope.Key, *scope.Work, *credential, credential.Current, credential.Current.Terms, credential.Current.Terms.Rules[0],
-		*caller, *operator, caller.Tokens[0],
+		*caller, *operator, caller.Tokens[0], *credential.Trial, caller.Limits,
 	} {
 		v := reflect.ValueOf(r)
 		for i := range v.NumField() {

@@ -68,20 +68,24 @@ func Admit(terms *keybearer.Terms, t *Target, method string, reach Reach) Admiss
 		return a
 	}
 	a.Destination = settle(terms.Rules, t)
+	a.Code, a.Rule = admitAt(terms.Rules, &a.Destination, t.Path, method, reach)
+	return a
+}
+
+// admitAt returns the first rule that admits a settled destination, or why none does.
+func admitAt(rules []keybearer.Rule, d *Destination, path, method string, reach Reach) (keybearer.Code, *keybearer.Rule) {
 	best := hostDiffers
-	for i := range terms.Rules {
-		r := &terms.Rules[i]
-		m := compare(r, &a.Destination, t.Path, method, reach)
+	for i := range rules {
+		r := &rules[i]
+		m := compare(r, d, path, method, reach)
 		if m == 0 {
-			a.Code, a.Rule = "", r
-			return a
+			return "", r
 		}
 		if m.weight() < best.weight() {
 			best = m
 		}
 	}
-	a.Code = best.code()
-	return a
+	return best.code(), nil
 }
 
 // settle fixes scheme and port.

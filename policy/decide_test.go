@@ -259,6 +259,7 @@ func TestExplain(t *testing.T) {
 			{Rule: "https://api.example.com/v2", Private: true, Why: "the path is not at or below its path; it reaches only addresses in allow_private"},
 			{Rule: "https://b.example", Why: "it is for another host"},
 		},
+		Nearest: &snap.Credential.Current.Terms.Rules[2],
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

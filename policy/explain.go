@@ -9,15 +9,17 @@ import (
 
 // Report is a decision with every step that led to it, for whoever holds view. It holds no query string and no secret.
 type Report struct {
-	Decision  string         `json:"decision"` // keybearer.Allow or keybearer.Refuse
-	Code      keybearer.Code `json:"code,omitempty"`
-	Reason    string         `json:"reason"`
-	Method    string         `json:"method"`
-	URL       string         `json:"url"`            // canonical, scheme and port settled, without query
-	Addresses string         `json:"addresses"`      // a Reach
-	Rule      string         `json:"rule,omitempty"` // the rule that admits it
-	Steps     []Step         `json:"steps"`          // in order; those after a refusal are left out
-	Rules     []RuleReport   `json:"rules,omitempty"`
+	Decision    string          `json:"decision"` // keybearer.Allow or keybearer.Refuse
+	Code        keybearer.Code  `json:"code,omitempty"`
+	Reason      string          `json:"reason"`
+	Method      string          `json:"method"`
+	URL         string          `json:"url"`            // canonical, scheme and port settled, without query
+	Addresses   string          `json:"addresses"`      // a Reach
+	Rule        string          `json:"rule,omitempty"` // the rule that admits it
+	Steps       []Step          `json:"steps"`          // in order; those after a refusal are left out
+	Rules       []RuleReport    `json:"rules,omitempty"`
+	WouldRefuse keybearer.Code  `json:"would_refuse,omitempty"` // when it is allowed: what the rules on trial would refuse it with
+	Nearest     *keybearer.Rule `json:"-"`                      // the rule that admits it, or is nearest to admitting it; nil when it does not come to the rules, or there are none
 }
 
 // Step is one stage of a decision.
@@ -56,8 +58,12 @@ func Explain(req *Request, snap Snapshot, reach Reach) Report {
 		r.Steps = append(r.Steps, Step{stepNames[s], true, passed(s, req, snap)})
 	}
 	r.Steps = append(r.Steps, Step{stepNames[last], d.Allowed(), d.Reason})
+	if d.Allowed() {
+		r.WouldRefuse = WouldRefuse(snap.Credential.Trial, &d.Admission, req.Target, req.Method, reach)
+	}
 	if last == stepRule {
 		rules := snap.Credential.Current.Terms.Rules
+		r.Nearest = nearest(rules, &d.Destination, req.Target.Path, req.Method, reach)
 		for i := range rules {
 			rule := &rules[i]
 			m := compare(rule, &d.Destination, req.Target.Path, req.Method, reach)

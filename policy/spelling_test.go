@@ -3,10 +3,11 @@ package policy
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keybearer/keybearer/test/soak"
 )
 
 // pieces are what mistakes and attacks are made of.
@@ -54,10 +55,7 @@ func misspelt(seeds []string, rng *rand.Rand) string {
 // Texts near all that is listed as a mistake, and near what is right. Coverage-guided, the same properties are FuzzParseAbsolute,
 // FuzzParseAuthority, FuzzParseRule and FuzzHost; here are many at little cost: 50 million with KEYBEARER_SOAK=1.
 func TestSoakOfSpellings(t *testing.T) {
-	count := 200_000
-	if os.Getenv("KEYBEARER_SOAK") != "" {
-		count = 50_000_000
-	}
+	count := soak.Size(t, 200_000, 50_000_000)
 	seeds := naughty(t)
 	for _, groups := range []map[string][]string{refusedTargets, refusedHosts} {
 		for _, texts := range groups {
@@ -85,8 +83,8 @@ func TestSoakOfSpellings(t *testing.T) {
 		}
 	}
 	said := fmt.Sprintf("%d executions, of which accepted: %d targets, %d authorities, %d rules, %d hosts", 4*count4, accepted[0], accepted[1], accepted[2], accepted[3])
-	t.Log(said)
 	if slices.Min(accepted[:]) < count/200 {
 		t.Errorf("%s: the texts show nothing", said)
 	}
+	soak.Record(t, "misspelt destinations and rules", soak.Count(4*count4)+" executions", "no panic, and nothing accepted that is not canonical")
 }

@@ -63,6 +63,7 @@ them as one line once the outcome is there.`,
 	f.StringVar(&q.Caller, "caller", "", "only by this `caller`")
 	f.StringVar(&kind, "event", "", "only of this `kind`: use, refusal or change")
 	f.StringVar(&code, "code", "", "only with this `code`, as in destination_not_allowed")
+	f.BoolVar(&q.WouldRefuse, "would-refuse", false, "only what rules on trial would have refused")
 	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
 	_ = cmd.RegisterFlagCompletionFunc("credential", c.completeFlag(credentialNames))
 	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(callerNames))
@@ -130,6 +131,9 @@ func (c *cli) eventLine(e keybearer.Event) string {
 		}
 		if e.Code != "" {
 			what += " → " + string(e.Code)
+		}
+		if e.WouldRefuse != "" {
+			what += " (on trial: " + string(e.WouldRefuse) + ")"
 		}
 	case keybearer.RefusalEvent:
 		kind = s.red("refusal")

@@ -29,17 +29,20 @@ made, and kept as a hash.`,
 func (c *cli) callerCreate() *cobra.Command {
 	var n admin.NewCaller
 	var expires string
+	var limits limitFlags
 	cmd := &cobra.Command{
 		Use:   "create <name>",
 		Short: "Create a caller and print its token, this once",
 		Long: `Create a caller. Its token goes to standard output, alone, and is not shown again; the app presents it as the password in its proxy URL,
 or in Proxy-Authorization: Bearer.`,
-		Example: "  keybearer caller create billing --scope docs\n  keybearer caller create shop --scope docs --scope crm --description 'web shop'",
+		Example: "  keybearer caller create billing --scope docs\n  keybearer caller create shop --scope docs --scope crm --rate 100/s --concurrency 50",
 		Args:    need("a name"),
-		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) error {
+		RunE: c.with(func(ctx context.Context, client *admin.Client, args []string) (err error) {
 			n.Name = args[0]
-			var err error
 			if n.ExpiresAt, err = c.tokenExpiry(expires, n.NoToken); err != nil {
+				return err
+			}
+			if n.Limits, err = limits.over(keybearer.Limits{}); err != nil {
 				return err
 			}
 			issued, err := client.CreateCaller(ctx, n)
@@ -54,6 +57,7 @@ or in Proxy-Authorization: Bearer.`,
 	cmd.Flags().StringVar(&n.Description, "description", "", "what it is")
 	cmd.Flags().BoolVar(&n.NoToken, "no-token", false, "make no token: it proves itself in another way")
 	expiresFlag(cmd, &expires)
+	limits.add(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
 	return cmd
 }
@@ -146,6 +150,7 @@ func (c *cli) callerFields(x admin.Caller) []field {
 		row("description", plain(x.Description)),
 		row("state", liveCell(x.Disabled, x.DeletedAt)),
 		row("scopes", plain(strings.Join(x.Scopes, ", "))),
+		row("limits", limitsCell(x.Limits)),
 		row("tokens", c.tokenCells(x.Tokens)...),
 		row("last used", plain(c.lastUse(x.LastUsedAt))),
 		row("created", plain(ago(x.CreatedAt, c.now()))),
@@ -195,19 +200,38 @@ func (c *cli) callerShow() *cobra.Command {
 
 func (c *cli) callerEdit() *cobra.Command {
 	var description string
+	var limits limitFlags
 	cmd := &cobra.Command{
 		Use:               "edit <name>",
-		Short:             "Change a caller's description",
-		Example:           "  keybearer caller edit billing --description 'invoices'",
+		Short:             "Change a caller's description and limits",
+		Long:              "Change a caller's description and limits. Limits hold on each node by itself, from the next request on.",
+		Example:           "  keybearer caller edit billing --description 'invoices'\n  keybearer caller edit billing --rate 100/s --burst 200 --concurrency 50\n  keybearer caller edit billing --rate default",
 		Args:              need("a caller"),
 		ValidArgsFunction: c.complete(callerNames),
 	}
 	cmd.Flags().StringVar(&description, "description", "", "what it is")
+	limits.add(cmd)
 	cmd.RunE = c.with(func(ctx context.Context, client *admin.Client, args []string) error {
-		if !cmd.Flags().Changed("description") {
-			return usagef("there is nothing to change").withHint("give --description; scopes are changed with keybearer caller bind and unbind")
+		var p admin.CallerPatch
+		if cmd.Flags().Changed("description") {
+			p.Description = &description
 		}
-		x, err := client.EditCaller(ctx, args[0], admin.CallerPatch{Description: &description})
+		switch {
+		case limits.given():
+			now, err := client.Caller(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			next, err := limits.over(now.Limits)
+			if err != nil {
+				return err
+			}
+			p.Limits, ctx = &next, admin.IfRevision(ctx, now.Revision)
+		case p.Description == nil:
+			return usagef("there is nothing to change").
+				withHint("give --description, --rate, --burst or --concurrency; scopes are changed with keybearer caller bind and unbind")
+		}
+		x, err := client.EditCaller(ctx, args[0], p)
 		if err != nil {
 			return err
 		}

@@ -89,6 +89,10 @@ func checkFields(r admin.CheckResult) []field {
 		private = "only to addresses in allow_private, judged when the name resolves"
 	}
 	var steps, rules []cell
+	var trial cell
+	if r.WouldRefuse != "" {
+		trial = odd("the rules on trial would refuse it (" + string(r.WouldRefuse) + ")")
+	}
 	for _, s := range r.Steps {
 		steps = append(steps, passedCell(s.Passed, s.Step+": "+s.Detail))
 	}
@@ -99,15 +103,21 @@ func checkFields(r admin.CheckResult) []field {
 		}
 		rules = append(rules, passedCell(rule.Admits, text))
 	}
-	return []field{
+	fields := []field{
 		row("decision", decision),
 		row("why", plain(r.Reason)),
 		row("rule", bold(r.Rule)),
 		row("destination", plain(r.Destination)),
 		row("network", plain(private)),
+		row("trial", trial),
 		row("steps", steps...),
 		row("rules", rules...),
 	}
+	if x := r.Examples; x != nil {
+		fields = append(fields, row("for example", plain(x.Rule)))
+		fields = append(fields, exampleFields(*x)...)
+	}
+	return fields
 }
 
 func passedCell(passed bool, text string) cell {

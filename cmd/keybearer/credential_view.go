@@ -70,6 +70,12 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 	if len(rules) == 0 {
 		rules = []cell{odd("none: every request is refused")}
 	}
+	var tried []cell
+	if x.Trial != nil {
+		for _, d := range x.Trial.Destinations {
+			tried = append(tried, ruleCell(d))
+		}
+	}
 	for _, g := range x.Grants {
 		grants = append(grants, plainf("%s  %s", g.Subject, g.Level))
 	}
@@ -122,6 +128,7 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 		row("writes", plain(writes)),
 		row("state", stateCell(x.State)),
 		row("destinations", rules...),
+		row("on trial", tried...),
 		row("options", plain(strings.Join(options, ", "))),
 		row("grants", grants...),
 		row("your level", plain(x.Level.String())),

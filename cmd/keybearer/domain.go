@@ -14,7 +14,8 @@ func (c *cli) domainCommand() *cobra.Command {
 	cmd := noun("domain", "Manage where a credential may be sent",
 		`A domain, or destination rule, is [scheme://]host[:port][/path]; https unless written. *.example.com is one label, **.example.com one
 or more; the path is a prefix. One rule must admit a request by itself. No rule, no request.`,
-		c.domainAdd(), c.domainList(), c.domainShow(), c.domainRemove())
+		c.domainAdd(), c.domainList(), c.domainShow(), c.domainRemove(), c.domainExplain(),
+		c.domainTry(), c.domainTrial(), c.domainEnforce(), c.domainDiscard())
 	c.outputFlag(cmd)
 	return cmd
 }

@@ -26,7 +26,7 @@ const idle = 15 * time.Second
 
 // auditLog answers with events: JSON lines, or server-sent events when those are asked for. Following begins where the tail ends, without a gap.
 func (h *handler) auditLog(x *exchange) (*reply, error) {
-	v, err := x.parameters("limit", "follow", "scope", "credential", "caller", "id", "event", "code")
+	v, err := x.parameters("limit", "follow", "scope", "credential", "caller", "id", "event", "code", "would_refuse")
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +35,10 @@ func (h *handler) auditLog(x *exchange) (*reply, error) {
 		return nil, err
 	}
 	follow, err := flag(v, "follow")
+	if err != nil {
+		return nil, err
+	}
+	tried, err := flag(v, "would_refuse")
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +59,8 @@ func (h *handler) auditLog(x *exchange) (*reply, error) {
 	is := func(want, have string) bool { return want == "" || want == have }
 	keep := func(e *keybearer.Event) bool {
 		return may(e) && is(scope, e.Scope) && (is(credential, e.Credential) || credential == e.CredentialID) &&
-			is(v.Get("caller"), e.Caller) && is(v.Get("id"), e.ID) && is(v.Get("event"), string(e.Kind)) && is(v.Get("code"), string(e.Code))
+			is(v.Get("caller"), e.Caller) && is(v.Get("id"), e.ID) && is(v.Get("event"), string(e.Kind)) && is(v.Get("code"), string(e.Code)) &&
+			(!tried || e.WouldRefuse != "")
 	}
 	var next iter.Seq[keybearer.Event]
 	ctx, cancel := context.WithCancel(x.Context())

@@ -26,6 +26,10 @@ func check(x *exchange) (*reply, error) {
 	}
 	out := CheckResult{
 		Allowed: report.Decision == keybearer.Allow, Code: report.Code, Reason: report.Reason, Rule: report.Rule, Destination: report.URL,
+		WouldRefuse: report.WouldRefuse,
+	}
+	if report.Nearest != nil {
+		out.Examples = new(ExamplesOf(*report.Nearest))
 	}
 	if !out.Allowed {
 		out.Hint = report.Code.Info().Hint

@@ -26,6 +26,9 @@ func (q AuditQuery) values() url.Values {
 	if q.Limit != 0 {
 		v.Set("limit", limitValue(q.Limit))
 	}
+	if q.WouldRefuse {
+		v.Set("would_refuse", "true")
+	}
 	if q.Follow {
 		v.Set("follow", "true")
 	}

@@ -164,6 +164,14 @@ func (l *lab) identities(must func(error)) {
 	if err != nil || len(c.Scopes) != 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}
+	for _, limits := range []keybearer.Limits{{Rate: 0.5, Burst: 3, Concurrency: keybearer.Unlimited}, {}} {
+		if c, err = l.EditCaller(ctx, "billing", admin.CallerPatch{Limits: &limits}); err != nil || c.Limits != limits {
+			t.Errorf("limits %+v: %+v, %v", limits, c, err)
+		}
+	}
+	if _, err = l.EditCaller(ctx, "billing", admin.CallerPatch{Limits: &keybearer.Limits{Rate: -3}}); keybearer.CodeOf(err) != keybearer.Invalid {
+		t.Error("a negative rate:", err)
+	}
 	c, err = l.EditCaller(ctx, "billing", admin.CallerPatch{Scopes: &[]string{"ops"}, Description: new("shop")})
 	if err != nil || c.Scopes[0] != "ops" || c.Description != "shop" {
 		t.Fatalf("%+v, %v", c, err)
@@ -420,4 +428,54 @@ func TestSomethingElseAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTrialsThroughTheClient(t *testing.T) {
+	l := newLab(t)
+	ctx := t.Context()
+	l.docs()
+	if _, err := l.CreateCaller(ctx, admin.NewCaller{Name: "app", Scopes: []string{"docs"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.SetGrant(ctx, crm, "app:app", keybearer.Use); err != nil {
+		t.Fatal(err)
+	}
+	none, err := l.Trial(ctx, crm)
+	if err != nil || none.Trial != nil || !none.Counted || none.WouldRefuse == nil {
+		t.Fatalf("%+v, %v", none, err)
+	}
+	_, err = l.TryDestinations(ctx, crm, []admin.Destination{{Rule: "*.com"}})
+	wantCode(t, err, keybearer.RuleInvalid)
+	if e := keybearer.AsError(err); !strings.Contains(e.Detail, "public suffix") {
+		t.Error("a mistake in the rule is not told before it is sent:", e.Detail)
+	}
+	_, err = l.TryDestinations(ctx, crm, []admin.Destination{{Rule: "evil.example"}})
+	wantCode(t, err, keybearer.RuleInvalid)
+	if e := keybearer.AsError(err); strings.Contains(e.Detail+e.Hint, "evil") {
+		t.Error("the answer repeats what was written:", e.Detail)
+	}
+	c, err := l.TryDestinations(ctx, crm, []admin.Destination{{Rule: "api.example.com/v1", Methods: []string{"POST"}}})
+	if err != nil || c.Trial == nil || c.Trial.Destinations[0].Rule != "https://api.example.com/v1" || c.Trial.By == "" || c.Trial.Since.IsZero() {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	use := keybearer.UseRecord{
+		CredentialID: c.ID, Caller: "app", Host: "api.example.com:443", Status: 200, At: time.Now(),
+		WouldRefuse: keybearer.DestinationNotAllowed, Trial: c.Trial.ID,
+	}
+	if err := l.store.RecordUses(ctx, []keybearer.UseRecord{use, use}, keybearer.Checkpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Trial(ctx, crm)
+	if err != nil || len(got.WouldRefuse) != 1 || got.WouldRefuse[0].Count != 2 || got.WouldRefuse[0].Host != use.Host || got.WouldRefuse[0].Code != use.WouldRefuse {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	r, err := l.Check(ctx, admin.CheckRequest{Credential: "docs/crm", Caller: "app", Method: "GET", URL: "https://api.example.com/v1"})
+	if err != nil || !r.Allowed || r.WouldRefuse != keybearer.MethodNotAllowed || r.Examples == nil || r.Examples.Rule != r.Rule || len(r.Examples.Matches) != 3 || len(r.Examples.Misses) != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if c, err = l.EnforceTrial(ctx, crm); err != nil || c.Trial != nil || c.Destinations[0].Rule != "https://api.example.com/v1" || c.Version != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	_, err = l.DiscardTrial(ctx, crm)
+	wantCode(t, err, keybearer.Conflict)
 }

@@ -24,6 +24,10 @@ func (h *handler) credentialRoutes() {
 	h.route("POST "+one+"/destinations", addDestinations)
 	h.route("PUT "+one+"/destinations", replaceDestinations)
 	h.route("DELETE "+one+"/destinations", removeDestination)
+	h.route("GET "+one+"/destinations:try", showTrial)
+	h.route("PUT "+one+"/destinations:try", tryDestinations)
+	h.route("DELETE "+one+"/destinations:try", discardTrial)
+	h.route("POST "+one+"/destinations:enforce", enforceTrial)
 }
 
 func wireCredential(c custody.Credential) Credential {
@@ -35,6 +39,7 @@ func wireCredential(c custody.Credential) Credential {
 		Level: c.Level, Usage: wireUsage(c.Usage), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 		DeletedAt: c.DeletedAt, RestorableTo: c.RestorableTo, Revision: c.Revision,
 	}
+	v.Trial = wireTrial(c.Trial)
 	for _, g := range c.Grants {
 		v.Grants = append(v.Grants, Grant(g))
 	}

@@ -33,7 +33,7 @@ func wireTokens(tokens []custody.Token) []Token {
 
 func wireCaller(c custody.Caller) Caller {
 	return Caller{
-		ID: c.ID, Name: c.Name, Description: c.Description, Scopes: c.Scopes, Tokens: wireTokens(c.Tokens), Disabled: c.Disabled,
+		ID: c.ID, Name: c.Name, Description: c.Description, Scopes: c.Scopes, Tokens: wireTokens(c.Tokens), Disabled: c.Disabled, Limits: c.Limits,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, DeletedAt: c.DeletedAt, LastUsedAt: c.LastUsedAt, Revision: c.Revision,
 	}
 }
@@ -72,7 +72,7 @@ func editCaller(x *exchange) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return callerReply(x.custody.EditCaller(x.Context(), x.ask, x.PathValue("name"), p.Description, p.Scopes))
+	return callerReply(x.custody.EditCaller(x.Context(), x.ask, x.PathValue("name"), custody.CallerPatch(p)))
 }
 
 func deleteCaller(x *exchange) (*reply, error) {

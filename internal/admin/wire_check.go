@@ -1,6 +1,9 @@
 package admin
 
-import "github.com/keybearer/keybearer"
+import (
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/policy"
+)
 
 // CheckRequest asks whether a request would be allowed. No secret is opened and no connection made.
 type CheckRequest struct {
@@ -21,8 +24,37 @@ type CheckResult struct {
 	Destination string         `json:"destination,omitempty"` // canonical, scheme and port settled, without query
 	Private     bool           `json:"private,omitempty"`     // the rule reaches only addresses in allow_private, which are judged when it resolves
 	Hint        string         `json:"hint,omitempty"`
-	Steps       []CheckStep    `json:"steps,omitempty"` // shown to those who may list the grants; up to the refusal
-	Rules       []CheckRule    `json:"rules,omitempty"` // once the decision comes to them
+	WouldRefuse keybearer.Code `json:"would_refuse,omitempty"` // when it is allowed: what the rules on trial would refuse it with
+	Examples    *RuleExamples  `json:"examples,omitempty"`     // of the rule that admits it, or is nearest to that; once the decision comes to the rules
+	Steps       []CheckStep    `json:"steps,omitempty"`        // shown to those who may list the grants; up to the refusal
+	Rules       []CheckRule    `json:"rules,omitempty"`        // once the decision comes to them
+}
+
+// RuleExamples are requests that a rule admits by itself, and near misses. Addresses are not judged.
+type RuleExamples struct {
+	Destination
+	Matches []Example `json:"matches"`
+	Misses  []Example `json:"misses"`
+}
+
+// Example is one such request.
+type Example struct {
+	Method string `json:"method"`
+	URL    string `json:"url"`           // its scheme is meant as written
+	Why    string `json:"why,omitempty"` // of a miss
+}
+
+// ExamplesOf returns examples of a canonical rule. It asks nobody.
+func ExamplesOf(r keybearer.Rule) RuleExamples {
+	matches, misses := policy.Examples(r)
+	x := RuleExamples{Destination: wireRules([]keybearer.Rule{r})[0], Matches: []Example{}, Misses: []Example{}}
+	for _, e := range matches {
+		x.Matches = append(x.Matches, Example{e.Method, e.URL, ""})
+	}
+	for _, e := range misses {
+		x.Misses = append(x.Misses, Example(e))
+	}
+	return x
 }
 
 // CheckStep is one stage of the decision.
@@ -43,12 +75,13 @@ type CheckRule struct {
 
 // AuditQuery selects events of the audit log.
 type AuditQuery struct {
-	Limit      int                 // newest so many, oldest of them first; 0: 100; at most 1000
-	Follow     bool                // go on with new events until the context ends
-	Scope      string              // name
-	Credential string              // name, or "<scope>/<name>"
-	Caller     string              // name
-	ID         string              // request id
-	Kind       keybearer.EventKind // use, refusal or change
-	Code       keybearer.Code
+	Limit       int                 // newest so many, oldest of them first; 0: 100; at most 1000
+	Follow      bool                // go on with new events until the context ends
+	Scope       string              // name
+	Credential  string              // name, or "<scope>/<name>"
+	Caller      string              // name
+	ID          string              // request id
+	Kind        keybearer.EventKind // use, refusal or change
+	Code        keybearer.Code
+	WouldRefuse bool // only what a trial would have refused
 }

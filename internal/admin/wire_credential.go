@@ -25,6 +25,7 @@ type Credential struct {
 	Header       string           `json:"header,omitempty"` // kind header
 	Prefix       string           `json:"prefix,omitempty"` // kind header
 	Destinations []Destination    `json:"destinations"`
+	Trial        *Trial           `json:"trial,omitempty"` // narrower rules that refuse nothing yet
 	RequireUser  bool             `json:"require_user,omitempty"`
 	WebSocket    bool             `json:"websocket,omitempty"`
 	PassCookies  bool             `json:"pass_cookies,omitempty"`
@@ -107,6 +108,34 @@ type CredentialPatch struct {
 type DestinationChange struct {
 	Destinations []Destination `json:"destinations"`
 	SecretInput
+}
+
+// Trial is a set of rules that refuses nothing yet: what it would refuse, of what is allowed, is reported.
+type Trial struct {
+	ID           string            `json:"id"`
+	Destinations []Destination     `json:"destinations"`
+	Since        time.Time         `json:"since"`
+	By           keybearer.Subject `json:"by"`
+}
+
+// TrialRules are rules to be tried, in the place of those that are.
+type TrialRules struct {
+	Destinations []Destination `json:"destinations"`
+}
+
+// TrialReport is the trial of a credential and what it would have refused so far.
+type TrialReport struct {
+	Trial       *Trial     `json:"trial,omitempty"` // absent: there is none
+	WouldRefuse []TrialUse `json:"would_refuse"`    // most often first
+	Counted     bool       `json:"counted"`         // false: this store keeps no counts, and the audit log alone knows
+}
+
+// TrialUse counts uses of one destination that the trial would have refused. Of very many destinations some are counted together under "".
+type TrialUse struct {
+	Host   string         `json:"host"`
+	Code   keybearer.Code `json:"code"`
+	Count  uint64         `json:"count"`
+	LastAt time.Time      `json:"last_at"`
 }
 
 // Grant gives a subject a level on a credential.

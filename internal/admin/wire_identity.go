@@ -1,20 +1,25 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/keybearer/keybearer"
+)
 
 // Caller as the API shows it.
 type Caller struct {
-	ID          string    `json:"id"`
-	Name        string    `json:"name"`
-	Description string    `json:"description,omitempty"`
-	Scopes      []string  `json:"scopes"` // names of the scopes it is bound to, sorted
-	Tokens      []Token   `json:"tokens"`
-	Disabled    bool      `json:"disabled,omitempty"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
-	DeletedAt   time.Time `json:"deleted_at,omitzero"`
-	LastUsedAt  time.Time `json:"last_used_at,omitzero"` // when it last sent a request for a known credential
-	Revision    uint64    `json:"revision"`
+	ID          string           `json:"id"`
+	Name        string           `json:"name"`
+	Description string           `json:"description,omitempty"`
+	Scopes      []string         `json:"scopes"` // names of the scopes it is bound to, sorted
+	Tokens      []Token          `json:"tokens"`
+	Disabled    bool             `json:"disabled,omitempty"`
+	Limits      keybearer.Limits `json:"limits,omitzero"` // in the place of the instance's
+	CreatedAt   time.Time        `json:"created_at"`
+	UpdatedAt   time.Time        `json:"updated_at"`
+	DeletedAt   time.Time        `json:"deleted_at,omitzero"`
+	LastUsedAt  time.Time        `json:"last_used_at,omitzero"` // when it last sent a request for a known credential
+	Revision    uint64           `json:"revision"`
 }
 
 // Token as the API shows it: never the token, nor its hash.
@@ -27,17 +32,19 @@ type Token struct {
 
 // NewCaller is what a caller is made from.
 type NewCaller struct {
-	Name        string    `json:"name"`
-	Description string    `json:"description,omitempty"`
-	Scopes      []string  `json:"scopes,omitempty"`   // names or ids
-	NoToken     bool      `json:"no_token,omitempty"` // it proves itself in another way
-	ExpiresAt   time.Time `json:"token_expires_at,omitzero"`
+	Name        string           `json:"name"`
+	Description string           `json:"description,omitempty"`
+	Scopes      []string         `json:"scopes,omitempty"`   // names or ids
+	NoToken     bool             `json:"no_token,omitempty"` // it proves itself in another way
+	Limits      keybearer.Limits `json:"limits,omitzero"`    // what is zero is the instance's; -1 is no limit
+	ExpiresAt   time.Time        `json:"token_expires_at,omitzero"`
 }
 
 // CallerPatch changes a caller; absent fields stay.
 type CallerPatch struct {
-	Description *string   `json:"description,omitempty"`
-	Scopes      *[]string `json:"scopes,omitempty"` // names or ids: all that it is bound to from now on
+	Description *string           `json:"description,omitempty"`
+	Scopes      *[]string         `json:"scopes,omitempty"` // names or ids: all that it is bound to from now on
+	Limits      *keybearer.Limits `json:"limits,omitempty"` // all of them: what is zero is the instance's, -1 no limit
 }
 
 // IssuedCaller is a caller and its new token, which is shown this once.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keybearer/keybearer/internal/anchor"
 	"github.com/keybearer/keybearer/internal/sqlstore"
+	"github.com/keybearer/keybearer/test/soak"
 )
 
 // The test binary, with this in its environment, commits to the lab in the directory until it is killed, and prints what it acknowledges.
@@ -42,10 +43,7 @@ func commitForever(dir string) {
 
 // Killed at any moment, between commit and anchor too: what was acknowledged is anchored, and the store is not taken for an older one.
 func TestSoakKilledBetweenCommitAndAnchor(t *testing.T) {
-	kills := 25
-	if os.Getenv("KEYBEARER_SOAK") != "" {
-		kills = 1000
-	}
+	kills := soak.Size(t, 25, 1000)
 	l := newLab(t)
 	exe := must(os.Executable())(t)
 	unanchored := 0
@@ -85,5 +83,6 @@ func TestSoakKilledBetweenCommitAndAnchor(t *testing.T) {
 		}
 		done()
 	}
-	t.Logf("%d kills, %d of them between commit and anchor", kills, unanchored)
+	soak.Record(t, "a server killed while it commits and anchors", soak.Count(kills)+" kills",
+		fmt.Sprintf("%d of them between commit and anchor; nothing acknowledged is missing from the anchor", unanchored))
 }

@@ -92,6 +92,10 @@ func (p *parser) event(e *keybearer.Event) bool {
 			e.Code = keybearer.Code(p.text())
 		case "rule":
 			e.Rule = p.text()
+		case "would_refuse":
+			e.WouldRefuse = keybearer.Code(p.text())
+		case "trial":
+			e.Trial = p.text()
 		case "destination_status":
 			e.DestinationStatus = int(p.integer(strconv.IntSize))
 		case "duration_ms":

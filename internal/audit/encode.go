@@ -39,6 +39,8 @@ func AppendEvent(b []byte, e *keybearer.Event) []byte {
 	b = appendOptional(b, `,"decision":`, e.Decision)
 	b = appendOptional(b, `,"code":`, string(e.Code))
 	b = appendOptional(b, `,"rule":`, e.Rule)
+	b = appendOptional(b, `,"would_refuse":`, string(e.WouldRefuse))
+	b = appendOptional(b, `,"trial":`, e.Trial)
 	b = appendNumber(b, `,"destination_status":`, int64(e.DestinationStatus))
 	if d := e.DurationMS; d != 0 && !math.IsNaN(d) && !math.IsInf(d, 0) { // JSON has no word for those two
 		format := byte('f')

@@ -37,6 +37,9 @@ const (
 	DestinationAdd     Action = "destination.add"
 	DestinationReplace Action = "destination.replace"
 	DestinationRemove  Action = "destination.remove"
+	DestinationTry     Action = "destination.try"
+	DestinationEnforce Action = "destination.enforce"
+	DestinationDiscard Action = "destination.discard"
 
 	CallerList    Action = "caller.list"
 	CallerShow    Action = "caller.show"
@@ -115,6 +118,9 @@ var needs = map[Action]need{
 	DestinationAdd:     {level: keybearer.Administer},
 	DestinationReplace: {level: keybearer.Administer},
 	DestinationRemove:  {level: keybearer.Administer},
+	DestinationTry:     {level: keybearer.Administer},
+	DestinationEnforce: {level: keybearer.Administer},
+	DestinationDiscard: {level: keybearer.Administer},
 
 	CallerList:    {role: instanceAdmin, reads: true},
 	CallerShow:    {role: instanceAdmin, reads: true},

@@ -14,6 +14,7 @@ type Caller struct {
 	Scopes                []string // names of the scopes it is bound to, sorted
 	Tokens                []Token
 	Disabled              bool
+	Limits                keybearer.Limits
 	CreatedAt, UpdatedAt  time.Time
 	DeletedAt             time.Time
 	LastUsedAt            time.Time // when it last sent a request for a known credential; zero: never, or it is not known
@@ -49,7 +50,7 @@ func (c *Custody) viewCaller(ctx context.Context, cl *keybearer.Caller) (Caller,
 
 func (c *Custody) viewUsedCaller(ctx context.Context, cl *keybearer.Caller, last map[string]time.Time) (Caller, error) {
 	v := Caller{
-		ID: cl.ID, Name: cl.Name, Description: cl.Description, Scopes: []string{}, Tokens: viewTokens(cl.Tokens, last), Disabled: cl.Disabled,
+		ID: cl.ID, Name: cl.Name, Description: cl.Description, Scopes: []string{}, Tokens: viewTokens(cl.Tokens, last), Disabled: cl.Disabled, Limits: cl.Limits,
 		CreatedAt: cl.CreatedAt, UpdatedAt: cl.UpdatedAt, DeletedAt: cl.DeletedAt,
 		LastUsedAt: last[string(keybearer.AppSubject(cl.Name))], Revision: cl.Revision,
 	}
@@ -109,6 +110,7 @@ type NewCaller struct {
 	Description string
 	Scopes      []string // names or ids
 	NoToken     bool
+	Limits      keybearer.Limits
 	ExpiresAt   time.Time // of its token; zero: never
 }
 
@@ -126,8 +128,13 @@ func (c *Custody) CreateCaller(ctx context.Context, ask Ask, n NewCaller) (Calle
 	if err := checkDescription(n.Description); err != nil {
 		return Caller{}, token, err
 	}
+	if err := n.Limits.Check(); err != nil {
+		return Caller{}, token, err
+	}
 	now := c.moment()
-	cl := &keybearer.Caller{ID: keybearer.NewID(keybearer.IDCaller), Name: n.Name, Description: n.Description, CreatedAt: now, UpdatedAt: now}
+	cl := &keybearer.Caller{
+		ID: keybearer.NewID(keybearer.IDCaller), Name: n.Name, Description: n.Description, Limits: n.Limits, CreatedAt: now, UpdatedAt: now,
+	}
 	if cl.Scopes, err = c.scopeIDs(ctx, n.Scopes); err != nil {
 		return Caller{}, token, err
 	}
@@ -212,16 +219,30 @@ func (c *Custody) changeCaller(ctx context.Context, ask Ask, name string, action
 	})
 }
 
-// EditCaller changes description and bindings; nil leaves them.
-func (c *Custody) EditCaller(ctx context.Context, ask Ask, name string, description *string, scopes *[]string) (Caller, error) {
+// CallerPatch changes a caller. Nil fields stay.
+type CallerPatch struct {
+	Description *string
+	Scopes      *[]string         // names or ids: all that it is bound to from now on
+	Limits      *keybearer.Limits // all of them: what is zero is the instance's
+}
+
+// EditCaller changes description, bindings and limits.
+func (c *Custody) EditCaller(ctx context.Context, ask Ask, name string, p CallerPatch) (Caller, error) {
 	return c.changeCaller(ctx, ask, name, CallerEdit, func(cl *keybearer.Caller, _ time.Time) (changed []string, err error) {
-		if description != nil && *description != cl.Description {
-			cl.Description = *description
+		if p.Description != nil && *p.Description != cl.Description {
+			cl.Description = *p.Description
 			changed = append(changed, "description")
 		}
-		if scopes != nil {
+		if p.Limits != nil && *p.Limits != cl.Limits {
+			if err := p.Limits.Check(); err != nil {
+				return nil, err
+			}
+			cl.Limits = *p.Limits
+			changed = append(changed, "limits")
+		}
+		if p.Scopes != nil {
 			had := cl.Scopes
-			if cl.Scopes, err = c.scopeIDs(ctx, *scopes); err != nil {
+			if cl.Scopes, err = c.scopeIDs(ctx, *p.Scopes); err != nil {
 				return nil, err
 			}
 			if !slices.Equal(had, cl.Scopes) {

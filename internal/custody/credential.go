@@ -14,6 +14,7 @@ type Credential struct {
 	ID, ScopeID, Scope, Name string // Scope is the name
 	Description              string
 	Terms                    keybearer.Terms
+	Trial                    *keybearer.Trial // narrower rules that report only; nil: there are none
 	State                    keybearer.State
 	PassCookies, PassTrace   bool
 	ScrubBody                bool
@@ -42,7 +43,7 @@ func (c *Custody) view(a *Actor, on target, usage map[string]keybearer.Usage) Cr
 	cred, now := on.credential, c.now()
 	v := Credential{
 		ID: cred.ID, ScopeID: cred.ScopeID, Scope: on.scope.Name, Name: cred.Name, Description: cred.Description,
-		Terms: cred.Current.Terms.Clone(), State: cred.State(now), PassCookies: cred.PassCookies, PassTrace: cred.PassTrace, ScrubBody: cred.ScrubBody,
+		Terms: cred.Current.Terms.Clone(), Trial: cred.Trial.Clone(), State: cred.State(now), PassCookies: cred.PassCookies, PassTrace: cred.PassTrace, ScrubBody: cred.ScrubBody,
 		ExpiresAt: cred.ExpiresAt, Version: cred.Current.Number, VersionAt: cred.Current.CreatedAt,
 		Level: a.level(on), CreatedAt: cred.CreatedAt, UpdatedAt: cred.UpdatedAt, DeletedAt: cred.DeletedAt, Revision: cred.Revision,
 	}
@@ -237,6 +238,7 @@ func (c *Custody) changeCredential(ctx context.Context, ask Ask, ref keybearer.R
 		return Credential{}, err
 	}
 	if on.credential == nil {
+		on.subject = subject
 		if _, err := c.authorise(ask, action, on); err != nil {
 			return Credential{}, err
 		}
@@ -273,6 +275,7 @@ func (c *Custody) changeCredential(ctx context.Context, ask Ask, ref keybearer.R
 		if err := fn(ch); err != nil {
 			return Credential{}, err
 		}
+		ch.fitTrial()
 		if len(ch.fields) > 0 {
 			if err := ch.save(); err != nil {
 				return Credential{}, err

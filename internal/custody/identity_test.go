@@ -107,7 +107,14 @@ func TestCallers(t *testing.T) {
 	if c, err = l.BindCaller(ctx, by(root), "billing", "ops", false); err != nil || !slices.Equal(c.Scopes, []string{"docs"}) {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if c, err = l.EditCaller(ctx, by(root), "billing", new("the shop"), &[]string{"ops"}); err != nil || !slices.Equal(c.Scopes, []string{"ops"}) || c.Description != "the shop" {
+	limits := keybearer.Limits{Rate: 100, Burst: 200, Concurrency: 50}
+	if c, err = l.EditCaller(ctx, by(root), "billing", custody.CallerPatch{Limits: &limits}); err != nil || c.Limits != limits {
+		t.Fatal(c, err)
+	}
+	if _, err := l.EditCaller(ctx, by(root), "billing", custody.CallerPatch{Limits: &keybearer.Limits{Concurrency: -7}}); keybearer.CodeOf(err) != keybearer.Invalid {
+		t.Fatal(err)
+	}
+	if c, err = l.EditCaller(ctx, by(root), "billing", custody.CallerPatch{Description: new("the shop"), Scopes: &[]string{"ops"}}); err != nil || !slices.Equal(c.Scopes, []string{"ops"}) || c.Description != "the shop" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if c, err = l.DeleteCaller(ctx, by(root), "billing"); err != nil || c.DeletedAt.IsZero() || len(c.Tokens)+len(c.Scopes) != 0 {

@@ -122,9 +122,18 @@ func TestSecretStaysWhereItWasGivenFor(t *testing.T) {
 				if !within(uses(&after.Current.Terms), uses(&before.Current.Terms)) {
 					t.Fatalf("%s widened without the secret: %s -> %s", op, texts(before.Current.Terms), texts(after.Current.Terms))
 				}
+			case code == keybearer.RuleInvalid && op == "try", code == keybearer.Conflict && (op == "enforce" || op == "discard"):
 			case code == "" || code == keybearer.SecretRequired || code == keybearer.NoPreviousVersion || code == keybearer.NotFound || code == keybearer.Invalid:
 			default:
 				t.Fatalf("%s: %v", op, err)
+			}
+			if trial := after.Trial; trial != nil { // narrower than what is in force, and canonical, whatever became of that meanwhile
+				tried, force := uses(&keybearer.Terms{Rules: trial.Rules}), uses(&keybearer.Terms{Rules: after.Current.Terms.Rules})
+				if len(trial.Rules) == 0 || !within(tried, force) || !slices.EqualFunc(policy.CanonicalRules(trial.Rules), trial.Rules, func(a, b keybearer.Rule) bool {
+					return a.String() == b.String() && slices.Equal(a.Methods, b.Methods) && a.Private == b.Private
+				}) {
+					t.Fatalf("%s: the trial %v is not within %s", op, trial.Rules, texts(after.Current.Terms))
+				}
 			}
 			for _, v := range []*keybearer.Version{&after.Current, after.Previous} {
 				if v == nil {
@@ -203,6 +212,42 @@ func TestSecretStaysWhereItWasGivenFor(t *testing.T) {
 				before, s := l.record(r), text(fmt.Sprintf("%s-secret-%d", name, secrets))
 				_, err := l.SetSecret(ctx, by(root), r, s)
 				judge("set-secret", before, s, err)
+			},
+			"try": func(*rapid.T) {
+				before := l.record(r)
+				_, err := l.TryDestinations(ctx, by(root), r, someRules.Draw(t, "rules"))
+				judge("try", before, custody.Secret{}, err)
+				if after := l.record(r); !within(uses(&before.Current.Terms), uses(&after.Current.Terms)) {
+					t.Fatal("a trial took something away")
+				}
+			},
+			"try some": func(*rapid.T) {
+				before := l.record(r)
+				var some []custody.Destination
+				for _, x := range before.Current.Terms.Rules {
+					if rapid.Bool().Draw(t, "kept") {
+						some = append(some, custody.Destination{Rule: x.String(), Methods: x.Methods, Private: x.Private})
+					}
+				}
+				_, err := l.TryDestinations(ctx, by(root), r, some)
+				judge("try", before, custody.Secret{}, err)
+			},
+			"enforce": func(*rapid.T) {
+				before := l.record(r)
+				_, err := l.EnforceTrial(ctx, by(root), r)
+				judge("enforce", before, custody.Secret{}, err)
+				after := l.record(r)
+				if (err == nil) != (before.Trial != nil) || err == nil && (after.Trial != nil || !slices.EqualFunc(after.Current.Terms.Rules, before.Trial.Rules, func(a, b keybearer.Rule) bool { return a.String() == b.String() })) {
+					t.Fatalf("enforced %+v: %v", after, err)
+				}
+			},
+			"discard": func(*rapid.T) {
+				before := l.record(r)
+				_, err := l.DiscardTrial(ctx, by(root), r)
+				judge("discard", before, custody.Secret{}, err)
+				if after := l.record(r); after.Trial != nil || !within(uses(&before.Current.Terms), uses(&after.Current.Terms)) {
+					t.Fatalf("discarded %+v", after)
+				}
 			},
 			"rollback": func(*rapid.T) {
 				before := l.record(r)

@@ -81,6 +81,7 @@ func TestListedAddresses(t *testing.T) {
 		{"Teredo all listed", listing(false, "2001::/23", "10.0.0.0/8", "127.0.0.0/8"), teredoLoopback, policy.Listed},
 		{"compatible form of loopback", listing(false, "::/96"), "::127.0.0.1", policy.Denied},
 		{"loopback itself", listing(false, "::1/128"), "::1", policy.Listed},
+		{"unspecified itself", listing(false, "::/128"), "::", policy.Listed},
 	} {
 		if got := c.d.Classify(netip.MustParseAddr(c.address)); got != c.want {
 			t.Errorf("%s: %s is %v, want %v", c.name, c.address, got, c.want)

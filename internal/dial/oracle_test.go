@@ -3,6 +3,7 @@ package dial
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"github.com/keybearer/keybearer/policy"
+	"github.com/keybearer/keybearer/test/soak"
 )
 
 // oracle is Python's own opinion of addresses, written in another language by others: 16 bytes in, IPv4 as mapped, one byte out.
@@ -32,20 +34,14 @@ while True:
 sys.stdout.buffer.flush()
 `
 
-// soak reports whether this is the long run of `make soak`.
-func soak() bool { return os.Getenv("KEYBEARER_SOAK") != "" }
-
 // Nothing that one of two tables of other people calls special is ordinary here: neither at any border of any network, nor at random,
 // nor in the forms that carry an IPv4 address.
 func TestSoakOfAddressesAgainstTwoOracles(t *testing.T) {
-	count := 100_000
-	if soak() {
-		count = 12_000_000
-	}
-	ask(t, count)
+	soak.Record(t, "special addresses against two independent tables (Python's ipaddress, `code.dny.dev/ssrf`)", ask(t, soak.Size(t, 100_000, 12_000_000)),
+		"0 special ones called ordinary")
 }
 
-func ask(t *testing.T, count int) {
+func ask(t *testing.T, count int) string {
 	t.Helper()
 	python := exec.CommandContext(t.Context(), "python3", "-c", oracle)
 	python.Stderr = os.Stderr
@@ -111,7 +107,10 @@ func ask(t *testing.T, count int) {
 	if asked < count || ordinary < asked/10 || ordinary > asked*9/10 {
 		t.Errorf("%d asked, %d ordinary: the draw shows nothing", asked, ordinary)
 	}
-	t.Logf("%d addresses: %d ordinary, %d special; %d that an oracle calls special were called ordinary", asked, ordinary, asked-ordinary-wrong, wrong)
+	if wrong > 0 {
+		t.Errorf("%d addresses that an oracle calls special were called ordinary", wrong)
+	}
+	return fmt.Sprintf("%s addresses, %s of them special", soak.Count(asked), soak.Count(asked-ordinary-wrong))
 }
 
 // drawn yields count addresses or a few more, the same ones for the same seed: the ends of all special networks with their neighbours, mapped and

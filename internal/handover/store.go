@@ -244,6 +244,11 @@ func (s *Store) LastUses(ctx context.Context, subjects ...string) (map[string]ti
 	return s.active.Load().LastUses(ctx, subjects...)
 }
 
+// Trial implements [keybearer.Ledger].
+func (s *Store) Trial(ctx context.Context, id string) ([]keybearer.TrialUse, error) {
+	return s.active.Load().Trial(ctx, id)
+}
+
 // UsageHours implements [keybearer.Ledger].
 func (s *Store) UsageHours(ctx context.Context, credentialID string, since time.Time) ([]keybearer.UsageHour, error) {
 	return s.active.Load().UsageHours(ctx, credentialID, since)

@@ -240,6 +240,7 @@ func TestTheLedgerMovesToo(t *testing.T) {
 		for i := range 700 {
 			uses = append(uses, keybearer.UseRecord{
 				CredentialID: ids[i%len(ids)], Caller: []string{"a", "b"}[i%2], Host: "api.example.com:443", Status: 200 + 300*(i%3/2),
+				WouldRefuse: keybearer.MethodNotAllowed, Trial: []string{"try_a", "try_b"}[i%2],
 				Refused: i%7 == 0, At: now.Add(-time.Duration(i) * time.Hour),
 			})
 		}
@@ -248,11 +249,15 @@ func TestTheLedgerMovesToo(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := func() []any {
+			a, err := s.Trial(ctx, "try_a")
+			if err != nil || len(a) == 0 {
+				t.Fatal(a, err)
+			}
 			usage, err := s.Usage(ctx, ids...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := []any{usage}
+			out := []any{usage, a}
 			for _, id := range append(ids, "") {
 				hours, err := s.UsageHours(ctx, id, now.Add(-60*24*time.Hour))
 				if err != nil {

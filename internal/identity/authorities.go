@@ -49,6 +49,9 @@ func (a *authorities) verify(certs []*x509.Certificate, at time.Time) (said []su
 	} else {
 		said = subjects(leaf)
 	}
+	if roots == nil {
+		roots = x509.NewCertPool() // nil would be the system's
+	}
 	between := x509.NewCertPool()
 	for _, c := range certs[1:] {
 		between.AddCert(c)

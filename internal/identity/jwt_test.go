@@ -117,7 +117,18 @@ func TestEveryAllowedAlgorithmProvesItsCaller(t *testing.T) {
 	for _, alg := range identity.DefaultAlgorithms {
 		keys = append(keys, signer(t, alg))
 	}
-	j := openJWT(t, config(keyFile(t, keys...)), callers)
+	for _, alg := range []string{"RS384", "RS512", "PS384", "PS512", "ES512"} { // allowed if the operator says so
+		k := &harness.IssuerKey{ID: alg, Alg: alg, Private: signer(t, "RS256").Private}
+		if alg == "ES512" {
+			k = harness.NewKey(t, alg, alg)
+		}
+		keys = append(keys, k)
+	}
+	c := config(keyFile(t, keys...))
+	for _, k := range keys {
+		c.Algorithms = append(c.Algorithms, k.Alg)
+	}
+	j := openJWT(t, c, callers)
 	for _, k := range keys {
 		for name, text := range map[string]string{
 			"kid":             k.Sign(t, nil, claims(now)),
@@ -191,6 +202,7 @@ func TestAWrongJWTProvesNobody(t *testing.T) {
 		{"RS256 by a key for PS256", ps.Sign(t, map[string]any{"alg": "RS256"}, claims(now)), "another algorithm"},
 		{"RS256 that names an EC key", rs.Sign(t, map[string]any{"kid": "es256"}, claims(now)), "another algorithm"},
 		{"ES256 that names an RSA key", es.Sign(t, map[string]any{"kid": "rs256"}, claims(now)), "another algorithm"},
+		{"ES256 that names an RSA key for no algorithm in particular", es.Sign(t, map[string]any{"kid": "free"}, claims(now)), "another algorithm"},
 		{"ES384 by a P-256 key", alg(es, "ES384"), "another algorithm"},
 		{"EdDSA that names an EC key", ed.Sign(t, map[string]any{"kid": "es256"}, claims(now)), "another algorithm"},
 		{"RSA key of 1024 bits", weak.Sign(t, nil, claims(now)), "does not have"},
@@ -395,6 +407,7 @@ func TestKeysThatAreForSomethingElse(t *testing.T) {
 	}{
 		"for signatures":      {[2]string{"", ""}, true},
 		"for anything":        {[2]string{`,"use":"sig"`, ``}, true},
+		"for any algorithm":   {[2]string{`"alg":"ES256",`, ``}, true},
 		"for encryption":      {[2]string{`"use":"sig"`, `"use":"enc"`}, false},
 		"to verify":           {[2]string{`"use":"sig"`, `"key_ops":["verify"]`}, true},
 		"to encrypt":          {[2]string{`"use":"sig"`, `"key_ops":["encrypt"]`}, false},

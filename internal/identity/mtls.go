@@ -87,7 +87,7 @@ func NewMTLS(config MTLSConfig, callers keybearer.Callers) (*MTLS, error) {
 		config.Logger = slog.Default()
 	}
 	m := &MTLS{config: config, callers: callers, start: config.Now()}
-	m.seen = m.stat() // before they are read: what changes meanwhile is seen later
+	m.seen = m.stat(config.Now()) // before they are read: what changes meanwhile is seen later
 	by, a, err := parseMTLS(&m.config)
 	if err != nil {
 		return nil, err
@@ -150,10 +150,7 @@ func (m *MTLS) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 	if !e.TLS.HandshakeComplete { // early data: nobody has proven yet that it holds the certificate's key
 		return nil, refuse("the request was sent before the client had proven its certificate", "send it again")
 	}
-	certs, at, now := e.TLS.PeerCertificates, e.At, m.config.Now()
-	if at.IsZero() {
-		at = now
-	}
+	certs, now := e.TLS.PeerCertificates, m.config.Now()
 	o := m.opinion(now)
 	if o.authorities == nil {
 		return nil, refuse("the authorities of client certificates cannot be read", "operators: look at the files that identity mtls names")
@@ -162,9 +159,9 @@ func (m *MTLS) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 		return nil, nil
 	}
 	key := hashOf(certs)
-	v, ok := o.get(key, at, now)
+	v, ok := o.get(key, e.At, now)
 	if !ok {
-		v = m.judge(o.authorities, certs, at)
+		v = m.judge(o.authorities, certs, e.At)
 		v.made = now
 		o.put(key, v)
 	}
@@ -227,7 +224,7 @@ func (m *MTLS) opinion(now time.Time) *opinion {
 
 // look reads the files anew if they have changed. The caller holds mu.
 func (m *MTLS) look(now time.Time) {
-	seen, before := m.stat(), m.current.Load().authorities
+	seen, before := m.stat(now), m.current.Load().authorities
 	if m.broken.IsZero() && slices.EqualFunc(seen, m.seen, same) {
 		return
 	}
@@ -250,7 +247,7 @@ func (m *MTLS) look(now time.Time) {
 
 // stat looks at the files that vouch, in an order that stays. A file that is not there, or was written just now and may change again within what
 // its time can tell, is as none.
-func (m *MTLS) stat() []os.FileInfo {
+func (m *MTLS) stat(now time.Time) []os.FileInfo {
 	paths := slices.Clone(m.config.Trust)
 	for _, path := range m.config.SPIFFE {
 		paths = append(paths, path)
@@ -258,7 +255,7 @@ func (m *MTLS) stat() []os.FileInfo {
 	slices.Sort(paths)
 	infos := make([]os.FileInfo, len(paths))
 	for i, path := range paths {
-		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()).Abs() > time.Second {
+		if info, err := os.Stat(path); err == nil && now.Sub(info.ModTime()).Abs() > time.Second {
 			infos[i] = info
 		}
 	}
@@ -266,5 +263,5 @@ func (m *MTLS) stat() []os.FileInfo {
 }
 
 func same(a, b os.FileInfo) bool {
-	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

@@ -98,6 +98,7 @@ func TestAClientCertificateProvesItsCallerOrIsRefused(t *testing.T) {
 		Map: []identity.Mapping{
 			{"dns:billing.internal", "billing"},
 			{"dns:billing2.internal", "billing"},
+			{"dns:az-09.internal", "billing"},
 			{"dns:shop.internal", "shop"},
 			{"uri:urn:example:billing", "billing"},
 			{"email:billing@example.org", "billing"},
@@ -111,14 +112,18 @@ func TestAClientCertificateProvesItsCallerOrIsRefused(t *testing.T) {
 		certs []*x509.Certificate
 		want  string
 	}{
-		"none":                             {nil, "nobody"},
-		"dns":                              {chain(client(billing)), "billing"},
-		"dns in capitals":                  {chain(client(dns("BILLING.internal"))), "billing"},
-		"uri":                              {chain(client(uris("urn:example:billing"))), "billing"},
-		"email":                            {chain(client(func(c *x509.Certificate) { c.EmailAddresses = []string{"billing@example.org"} })), "billing"},
-		"email in capitals":                {chain(client(func(c *x509.Certificate) { c.EmailAddresses = []string{"Billing@example.org"} })), "refused"},
-		"common name":                      {chain(client(func(c *x509.Certificate) { c.Subject.CommonName = "Billing of ours" })), "billing"},
-		"common name, otherwise spelled":   {chain(client(func(c *x509.Certificate) { c.Subject.CommonName = "Billing of Ours" })), "refused"},
+		"none":                           {nil, "nobody"},
+		"dns":                            {chain(client(billing)), "billing"},
+		"dns in capitals":                {chain(client(dns("AZ-09.INTERNAL"))), "billing"},
+		"uri":                            {chain(client(uris("urn:example:billing"))), "billing"},
+		"email":                          {chain(client(func(c *x509.Certificate) { c.EmailAddresses = []string{"billing@example.org"} })), "billing"},
+		"email in capitals":              {chain(client(func(c *x509.Certificate) { c.EmailAddresses = []string{"Billing@example.org"} })), "refused"},
+		"common name":                    {chain(client(func(c *x509.Certificate) { c.Subject.CommonName = "Billing of ours" })), "billing"},
+		"common name, otherwise spelled": {chain(client(func(c *x509.Certificate) { c.Subject.CommonName = "Billing of Ours" })), "refused"},
+		"common name beside others": {chain(client(func(c *x509.Certificate) {
+			c.Subject.CommonName, c.Subject.Organization = "Billing of ours", []string{"We"}
+		})), "billing"},
+		"no key usage":                     {chain(client(both(billing, func(c *x509.Certificate) { c.KeyUsage = 0 }))), "billing"},
 		"common name and more":             {chain(client(func(c *x509.Certificate) { c.Subject.CommonName = "Billing of ours " })), "refused"},
 		"common name that is a dns":        {chain(client(func(c *x509.Certificate) { c.Subject.CommonName = "billing.internal" })), "refused"},
 		"two common names":                 {chain(client(twoNames("spy", "Billing of ours"))), "refused"},
@@ -129,6 +134,7 @@ func TestAClientCertificateProvesItsCallerOrIsRefused(t *testing.T) {
 		"two subjects of one caller":       {chain(client(dns("billing.internal", "billing2.internal"))), "billing"},
 		"two subjects of two callers":      {chain(client(dns("billing.internal", "shop.internal"))), "refused"},
 		"a mapped and an unmapped subject": {chain(client(dns("spy.internal", "billing.internal"))), "billing"},
+		"an unmapped and a mapped subject": {chain(client(dns("billing.internal", "spy.internal"))), "billing"},
 		"no names":                         {chain(client(nil)), "refused"},
 		"unmapped":                         {chain(client(dns("spy.internal"))), "refused"},
 		"other authority":                  {chain(other.Client(t, billing).Leaf), "refused"},
@@ -222,7 +228,7 @@ func TestOnlyTheKindsThatAreConfiguredAreLookedAt(t *testing.T) {
 	ca := harness.NewCA(t)
 	const id = "spiffe://example.org/billing"
 	subject, svid := ca.Client(t, func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} }).Leaf, ca.SVID(t, id).Leaf
-	subjects := newMTLS(t, identity.MTLSConfig{Trust: []string{ca.File}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}}})
+	subjects := newMTLS(t, identity.MTLSConfig{Trust: []string{ca.File, harness.NewCA(t).File}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}}})
 	svids := newMTLS(t, identity.MTLSConfig{SPIFFE: map[string]string{"example.org": ca.File}, Map: []identity.Mapping{{id, "billing"}}})
 	for _, c := range []struct {
 		m    *identity.MTLS
@@ -244,10 +250,13 @@ func TestACertificateEndsOnTime(t *testing.T) {
 		"subject": func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} },
 		"svid":    func(c *x509.Certificate) { c.URIs = harness.URIs(t, id) },
 	} {
-		cert := ca.Client(t, func(c *x509.Certificate) {
-			name(c)
+		short := func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = start.Add(-3*time.Second), start.Add(3*time.Second)
-		}).Leaf
+		}
+		leaf := []*x509.Certificate{ca.Client(t, func(c *x509.Certificate) { name(c); short(c) }).Leaf}
+		long := func(c *x509.Certificate) { c.NotBefore = start.Add(-time.Hour) }
+		sub := ca.Sub(t, short)
+		under := []*x509.Certificate{sub.Client(t, func(c *x509.Certificate) { name(c); long(c) }).Leaf, sub.Root()}
 		now := start
 		m := newMTLS(t, identity.MTLSConfig{
 			Trust: []string{ca.File}, SPIFFE: map[string]string{"example.org": ca.File},
@@ -257,17 +266,22 @@ func TestACertificateEndsOnTime(t *testing.T) {
 			d    time.Duration
 			want string
 		}{
-			{0, "billing"}, {3 * time.Second, "billing"}, {3*time.Second + time.Millisecond, "refused"}, {4 * time.Second, "refused"},
+			{0, "billing"},
+			{3 * time.Second, "billing"},
+			{3*time.Second + time.Millisecond, "refused"},
+			{4 * time.Second, "refused"},
 			{2 * time.Second, "billing"}, // a use that began in time, judged again
 			{-4 * time.Second, "refused"},
 		} {
-			e := presented(cert)
-			e.At = start.Add(c.d)
-			if now = start; c.d > 0 {
-				now = start.Add(c.d)
-			}
-			if got := who(t, m, e); got != c.want {
-				t.Errorf("%s at %v: %s, want %s", kind, c.d, got, c.want)
+			for _, certs := range [][]*x509.Certificate{leaf, under} {
+				e := presented(certs...)
+				e.At = start.Add(c.d)
+				if now = start; c.d > 0 {
+					now = start.Add(c.d)
+				}
+				if got := who(t, m, e); got != c.want {
+					t.Errorf("%s, %d certificates, at %v: %s, want %s", kind, len(certs), c.d, got, c.want)
+				}
 			}
 		}
 	}
@@ -332,6 +346,77 @@ func TestAuthoritiesAreReadAnewWhenTheirFilesChange(t *testing.T) {
 	}
 	check("removed", time.Second, "refused", "billing")
 	check("removed for long", 31*time.Second, "refused", "refused")
+	write(pem(next))
+	check("there again", time.Second, "refused", "billing")
+
+	// The same file comes back.
+	settled := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(bundle, settled, settled); err != nil {
+		t.Fatal(err)
+	}
+	check("settled", time.Second, "refused", "billing")
+	if err := os.Rename(bundle, bundle+".away"); err != nil {
+		t.Fatal(err)
+	}
+	check("away", time.Second, "refused", "billing")
+	check("away for long", 31*time.Second, "refused", "refused")
+	if err := os.Rename(bundle+".away", bundle); err != nil {
+		t.Fatal(err)
+	}
+	check("back", time.Second, "refused", "billing")
+}
+
+// A file is another one if it is another file, has another time or another size, or is too young for its time to tell.
+func TestAChangedFileIsSeenByWhateverChanged(t *testing.T) {
+	old, next := harness.NewCA(t), harness.NewCA(t)
+	cert := func(ca *harness.CA) *keybearer.Evidence {
+		return presented(ca.Client(t, func(c *x509.Certificate) { c.DNSNames = []string{"billing.internal"} }).Leaf)
+	}
+	first, second := cert(old), cert(next)
+	padded := func(ca *harness.CA, size int) []byte {
+		text := read(t, ca.File)
+		return append(text, []byte(strings.Repeat("\n", size-len(text)))...)
+	}
+	young, settled := time.Now().Truncate(time.Second), time.Now().Add(-time.Hour).Truncate(time.Second)
+	for name, c := range map[string]struct {
+		rename        bool
+		size          int
+		before, after time.Time
+	}{
+		"another file":            {true, 4096, settled, settled},
+		"another time":            {false, 4096, settled, settled.Add(time.Second)},
+		"another size":            {false, 4097, settled, settled},
+		"the same, but too young": {false, 4096, young, young},
+	} {
+		trust := filepath.Join(t.TempDir(), "ca.pem")
+		put := func(path string, content []byte, at time.Time) {
+			t.Helper()
+			harness.WriteFile(t, path, content)
+			if err := os.Chtimes(path, at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(trust, padded(old, 4096), c.before)
+		now := young
+		m := newMTLS(t, identity.MTLSConfig{
+			Trust: []string{trust}, Map: []identity.Mapping{{"dns:billing.internal", "billing"}}, Now: func() time.Time { return now },
+		})
+		if a, b := who(t, m, first), who(t, m, second); a != "billing" || b != "refused" {
+			t.Fatalf("%s: %s and %s", name, a, b)
+		}
+		if c.rename {
+			put(trust+".new", padded(next, c.size), c.after)
+			if err := os.Rename(trust+".new", trust); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			put(trust, padded(next, c.size), c.after)
+		}
+		now = now.Add(time.Second)
+		if a, b := who(t, m, first), who(t, m, second); a != "refused" || b != "billing" {
+			t.Errorf("%s: %s and %s", name, a, b)
+		}
+	}
 }
 
 func TestARevocationListCountsAsSoonAsItIsRead(t *testing.T) {
@@ -478,8 +563,17 @@ func TestStrangersDoNotPushOutCallers(t *testing.T) {
 	if got := who(t, m, presented(&worse)); got != "billing" {
 		t.Errorf("a known certificate was judged again: %s", got)
 	}
-	if now = now.Add(11 * time.Second); who(t, m, presented(&worse)) != "refused" {
+	if now = now.Add(9999 * time.Millisecond); who(t, m, presented(&worse)) != "billing" {
+		t.Error("what was found serves too short")
+	}
+	if now = now.Add(time.Millisecond); who(t, m, presented(&worse)) != "refused" {
 		t.Error("what was found serves for ever")
+	}
+	if got := who(t, m, presented(known)); got != "refused" {
+		t.Errorf("a refusal was not remembered: %s", got)
+	}
+	if now = now.Add(10 * time.Second); who(t, m, presented(known)) != "billing" {
+		t.Error("a refusal is remembered for ever")
 	}
 }
 
@@ -545,10 +639,35 @@ func BenchmarkKnownCertificate(b *testing.B) {
 	}
 }
 
+// sized returns a copy of the file with zeros at its end.
+func sized(t *testing.T, file string, size int64) string {
+	t.Helper()
+	path := harness.WriteFile(t, filepath.Join(t.TempDir(), "sized.pem"), read(t, file))
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestWhatIsWrongWithMTLSIsSaidWithTheFix(t *testing.T) {
 	ca := harness.NewCA(t)
 	dns := []identity.Mapping{{"dns:billing.internal", "billing"}}
 	empty := harness.WriteFile(t, filepath.Join(t.TempDir(), "empty.pem"), nil)
+	with := func(list string) string {
+		t.Helper()
+		hash, err := identity.CheckMTLS(identity.MTLSConfig{Trust: []string{ca.File}, Map: dns, Revoked: []string{list}})
+		if err != nil || hash == "" {
+			t.Fatalf("%q, %v", hash, err)
+		}
+		return hash
+	}
+	if list := ca.RevokeFile(t); with(list) != with(list) || with(list) == with(ca.RevokeFile(t)) {
+		t.Error("the fingerprint is not that of the lists")
+	}
+	broken := harness.WriteFile(t, filepath.Join(t.TempDir(), "broken.pem"), []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+	if _, err := identity.CheckMTLS(identity.MTLSConfig{Trust: []string{sized(t, ca.File, 8<<20)}, Map: dns}); err != nil {
+		t.Errorf("as large as may be: %v", err)
+	}
 	trust := []string{ca.File}
 	one := func(subject string) identity.MTLSConfig {
 		return identity.MTLSConfig{Trust: trust, SPIFFE: map[string]string{"example.org": ca.File}, Map: []identity.Mapping{{subject, "billing"}}}
@@ -559,7 +678,14 @@ func TestWhatIsWrongWithMTLSIsSaidWithTheFix(t *testing.T) {
 	}{
 		"nothing":              {identity.MTLSConfig{}, "trust <pem-file>"},
 		"no map":               {identity.MTLSConfig{Trust: trust}, "map dns:"},
-		"missing file":         {identity.MTLSConfig{Trust: []string{"/nonexistent.pem"}, Map: dns}, "/nonexistent.pem"},
+		"missing file":         {identity.MTLSConfig{Trust: []string{"/nonexistent.pem"}, Map: dns}, "/nonexistent.pem: no such file or directory: give a PEM file that this user may read"},
+		"no certificate in it": {identity.MTLSConfig{Trust: []string{broken}, Map: dns}, "x509: "},
+		"too large":            {identity.MTLSConfig{Trust: []string{sized(t, ca.File, 8<<20+1)}, Map: dns}, "8 MiB"},
+		"no domain's name":     {identity.MTLSConfig{SPIFFE: map[string]string{"": ca.File}, Map: dns}, "its name alone"},
+		"unreadable uri":       {one("uri:http://[x"), "as the certificate has it"},
+		"del":                  {one("cn:a\x7fb"), "cn:<common name>"},
+		"mail beyond ascii":    {one("email:b\u00fcro@example.org"), "as the certificate has it"},
+		"dns just beyond":      {one("dns:a\u0080"), "xn--"},
 		"empty file":           {identity.MTLSConfig{Trust: []string{empty}, Map: dns}, "openssl x509"},
 		"a directory":          {identity.MTLSConfig{Trust: []string{t.TempDir()}, Map: dns}, "no file"},
 		"a key in it":          {identity.MTLSConfig{Trust: []string{ca.ClientFiles(t, "x")}, Map: dns}, "private keys"},

@@ -18,9 +18,9 @@ type Peers struct {
 }
 
 // NewPeers returns a Peers over names of callers by uid and by gid. It keeps both maps. The error is [keybearer.Invalid]: who is mapped
-// must not be root, this process's own user, or the user or group that the kernel shows for everyone of another user namespace.
-func NewPeers(callers keybearer.Callers, uids, gids map[uint32]string) (*Peers, error) {
-	p := &Peers{callers, uids, gids, uint32(os.Geteuid()), overflow("uid")}
+// must not be root, the user self, who is this process's own, or the user or group that the kernel shows for everyone of another user namespace.
+func NewPeers(callers keybearer.Callers, uids, gids map[uint32]string, self uint32) (*Peers, error) {
+	p := &Peers{callers, uids, gids, self, overflow("/proc/sys/kernel/overflowuid")}
 	bad := func(kind string, id uint32, detail, hint string) (*Peers, error) {
 		return nil, keybearer.NewError(keybearer.Invalid, kind+" "+strconv.FormatUint(uint64(id), 10)+" "+detail).WithHint(hint)
 	}
@@ -38,7 +38,7 @@ func NewPeers(callers keybearer.Callers, uids, gids map[uint32]string) (*Peers, 
 		switch gid {
 		case 0:
 			return bad("gid", gid, "is root's group", "run the app in a group of its own, and map that")
-		case overflow("gid"):
+		case overflow("/proc/sys/kernel/overflowgid"):
 			return bad("gid", gid, "stands for every group of another user namespace", "map a gid that this namespace knows")
 		}
 	}
@@ -46,19 +46,22 @@ func NewPeers(callers keybearer.Callers, uids, gids map[uint32]string) (*Peers, 
 }
 
 // overflow returns the id that the kernel shows for those that this user namespace does not know (user_namespaces(7)).
-func overflow(kind string) uint32 {
-	text, err := os.ReadFile("/proc/sys/kernel/overflow" + kind)
-	if err == nil {
-		if id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil {
-			return uint32(id)
-		}
+func overflow(file string) uint32 {
+	text, _ := os.ReadFile(file)
+	id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	if err != nil {
+		return 65534 // where the kernel says nothing
 	}
-	return 65534
+	return uint32(id)
 }
 
 // Identify implements [keybearer.Identity]. Root, the server's own user and those of other user namespaces prove nothing by their group.
 func (p *Peers) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.Caller, error) {
-	if e.Peer == nil || e.Peer.UID == 0 || e.Peer.UID == p.self || e.Peer.UID == p.none {
+	if e.Peer == nil {
+		return nil, nil
+	}
+	switch e.Peer.UID {
+	case 0, p.self, p.none:
 		return nil, nil
 	}
 	name, group := p.uids[e.Peer.UID], p.gids[e.Peer.GID]

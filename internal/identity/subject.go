@@ -26,12 +26,12 @@ const (
 
 // parseSubject reads what stands at the left of a mapping. Whatever could match more than one spelling is refused.
 func parseSubject(text string) (subject, error) {
-	kind, value, ok := strings.Cut(text, ":")
+	kind, value, _ := strings.Cut(text, ":")
 	bad := func(detail, hint string) (subject, error) {
 		return subject{}, keybearer.NewError(keybearer.Invalid, "map "+text+" "+detail).WithHint(hint)
 	}
 	switch {
-	case !ok || value == "" || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case value == "" || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return bad("names nothing that a certificate says", "write spiffe://<trust-domain>/<path>, dns:<name>, uri:<uri>, email:<address> or cn:<common name>")
 	case kind == spiffeSubject:
 		id, err := spiffeid.FromString(text)

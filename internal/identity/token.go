@@ -30,9 +30,9 @@ func NewCallers(store keybearer.Store, maxStale time.Duration, now func() time.T
 		store: store, now: now, stale: maxStale,
 		tokens: fence.New[keybearer.TokenHash, *keybearer.Caller](config),
 		names:  fence.New[string, *keybearer.Caller](config),
-		byHash: func(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, []string, error) {
+		byHash: newBudget(now).guard(func(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, []string, error) {
 			return depend(store.CallerByToken(ctx, hash))
-		},
+		}),
 		byName: func(ctx context.Context, name string) (*keybearer.Caller, []string, error) {
 			return depend(store.Caller(ctx, name))
 		},
@@ -78,7 +78,7 @@ var (
 )
 
 // depend makes a look-up a cached value that lives until the caller changes. Unknown tokens are not remembered: who
-// sends random ones would push the real ones out.
+// sends random ones would push the real ones out. How many are looked up is bounded instead.
 func depend(c *keybearer.Caller, err error) (*keybearer.Caller, []string, error) {
 	if err != nil {
 		return nil, nil, err
@@ -133,8 +133,11 @@ func (t Token) Identify(ctx context.Context, e *keybearer.Evidence) (*keybearer.
 // ByToken implements [keybearer.Callers].
 func (c *Callers) ByToken(ctx context.Context, hash keybearer.TokenHash) (*keybearer.Caller, error) {
 	caller, err := c.tokens.Get(ctx, hash, c.byHash)
-	if keybearer.CodeOf(err) == keybearer.NotFound {
+	switch keybearer.CodeOf(err) {
+	case keybearer.NotFound:
 		return nil, errToken
+	case keybearer.RateLimited:
+		return nil, err
 	}
 	if err != nil {
 		return nil, unavailable(ctx, err)

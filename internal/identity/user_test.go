@@ -63,6 +63,7 @@ func TestAnAssertionNamesUserAndGroups(t *testing.T) {
 		"azp by its binding":       {[]any{"azp", "client-7"}, "ann", []string{"sales", "ops"}, billingApp},
 		"azp bound to another":     {[]any{"azp", "shop"}, "ann", []string{"sales", "ops"}, billingApp},
 		"azp of another caller":    {[]any{"azp", "app:shop"}, "ann", []string{"sales", "ops"}, shopApp},
+		"a claim without a name":   {[]any{"", []string{"root"}, "groups", nil}, "ann", nil, billingApp},
 		"no groups":                {[]any{"groups", nil}, "ann", nil, billingApp},
 		"no group":                 {[]any{"groups", []string{}}, "ann", nil, billingApp},
 		"groups no grant could be": {[]any{"groups", []string{"", "a b", "ops", "ü", strings.Repeat("x", 256)}}, "ann", []string{"ops"}, billingApp},
@@ -175,6 +176,9 @@ func TestAnAssertionThatDoesNotHold(t *testing.T) {
 		if user != nil || keybearer.CodeOf(err) != keybearer.UserRequired || !strings.Contains(e.Detail, c.says) || !strings.HasPrefix(e.Detail, "the acting user's assertion ") {
 			t.Errorf("%s: %v, %v; want one that says %q", c.name, user, err, c.says)
 			continue
+		}
+		if e.Hint == "" && c.says != "does not fit" {
+			t.Errorf("%s: no hint", c.name)
 		}
 		for _, quoted := range []string{"ann", "evil", "client-8", theirs, "shop"} {
 			if strings.Contains(e.Detail, quoted) {

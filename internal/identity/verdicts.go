@@ -38,9 +38,6 @@ const (
 
 // hashOf tells apart what a client presented. DER says its own length, so the certificates need nothing between them.
 func hashOf(certs []*x509.Certificate) (sum [sha256.Size]byte) {
-	if len(certs) == 1 {
-		return sha256.Sum256(certs[0].Raw)
-	}
 	h := sha256.New()
 	for _, c := range certs {
 		h.Write(c.Raw)
@@ -53,24 +50,22 @@ func hashOf(certs []*x509.Certificate) (sum [sha256.Size]byte) {
 func (v *verdicts) get(key [sha256.Size]byte, at, now time.Time) (verdict, bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	found, ok := v.proven[key]
-	if !ok {
-		found, ok = v.others[key]
+	for _, room := range []map[[sha256.Size]byte]verdict{v.proven, v.others} {
+		found := room[key] // one that is not there was made at the zero time
+		if now.Sub(found.made) < verdictLife && !at.Before(found.from) && !at.After(found.until) {
+			return found, true
+		}
 	}
-	if !ok || now.Sub(found.made) >= verdictLife || at.Before(found.from) || at.After(found.until) {
-		return verdict{}, false
-	}
-	return found, true
+	return verdict{}, false
 }
 
 func (v *verdicts) put(key [sha256.Size]byte, found verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	room, other, most := &v.proven, v.others, maxProven
+	room, most := &v.proven, maxProven
 	if found.err != nil {
-		room, other, most = &v.others, v.proven, maxOthers
+		room, most = &v.others, maxOthers
 	}
-	delete(other, key)
 	if *room == nil || len(*room) >= most {
 		*room = make(map[[sha256.Size]byte]verdict)
 	}

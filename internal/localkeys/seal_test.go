@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/keybearertest"
+	"github.com/keybearer/keybearer/test/soak"
 )
 
 // Here no other spelling of a ciphertext opens, though the conformance suite would let it.
@@ -50,11 +50,9 @@ func TestOnlyCanonicalTextOpens(t *testing.T) {
 
 // A ciphertext that is moved to another row, scope, generation or version opens nowhere.
 func TestSoakMovedCiphertexts(t *testing.T) {
-	moves := 5_000
-	if os.Getenv("KEYBEARER_SOAK") != "" {
-		moves = 2_000_000
-	}
+	moves := soak.Size(t, 5_000, 2_000_000)
 	keybearertest.TestMovedCiphertexts(t, openKeyring(t, filepath.Join(t.TempDir(), "keyring.key")), moves)
+	soak.Record(t, "ciphertexts of the local keyring, moved to another place", soak.Count(moves)+" moves", "none opens")
 }
 
 func TestClosed(t *testing.T) {

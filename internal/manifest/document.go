@@ -53,9 +53,10 @@ type DestinationEntry struct {
 
 // CallerEntry is one caller of a document.
 type CallerEntry struct {
-	Description string   `json:"description,omitempty"`
-	Scopes      []string `json:"scopes"`
-	Disabled    bool     `json:"disabled,omitempty"`
+	Description string      `json:"description,omitempty"`
+	Scopes      []string    `json:"scopes"`
+	Disabled    bool        `json:"disabled,omitempty"`
+	Limits      LimitsEntry `json:"limits,omitzero"`
 }
 
 // OperatorEntry is one operator of a document.
@@ -110,7 +111,7 @@ func (m *Manifest) Document() *Document {
 	if m.Callers != nil {
 		d.Callers = map[string]CallerEntry{}
 		for name, x := range m.Callers {
-			d.Callers[name] = CallerEntry{x.Description, x.Scopes, x.Disabled}
+			d.Callers[name] = CallerEntry{x.Description, x.Scopes, x.Disabled, limitsEntry(x.Limits)}
 		}
 	}
 	if m.Operators != nil {

@@ -47,6 +47,7 @@ type Caller struct {
 	Description string
 	Scopes      []string // names, sorted
 	Disabled    bool
+	Limits      keybearer.Limits
 
 	at string
 }

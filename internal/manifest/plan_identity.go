@@ -27,6 +27,10 @@ func (p *planner) caller(name string) {
 	have, revision := p.have.Callers[name], there.Revision
 	c.field("description", have.Description, want.Description)
 	c.items("scope", have.Scopes, want.Scopes)
+	was, will := limitsEntry(have.Limits), limitsEntry(want.Limits)
+	c.field("rate", was.Rate, will.Rate)
+	c.field("burst", was.Burst, will.Burst)
+	c.field("concurrency", was.Concurrency, will.Concurrency)
 	c.flag("disabled", have.Disabled, want.Disabled)
 	toggle := c.toggle("caller "+name, &revision, have.Disabled, want.Disabled, known,
 		func(ctx context.Context, client *admin.Client, disabled bool) (uint64, error) {
@@ -40,13 +44,16 @@ func (p *planner) caller(name string) {
 	switch {
 	case !known:
 		c.step("create", "created", "caller "+name, func(ctx context.Context, client *admin.Client) error {
-			x, err := client.CreateCaller(ctx, admin.NewCaller{Name: name, Description: want.Description, Scopes: want.Scopes, NoToken: true})
+			x, err := client.CreateCaller(ctx, admin.NewCaller{Name: name, Description: want.Description, Scopes: want.Scopes, NoToken: true, Limits: want.Limits})
 			revision = x.Caller.Revision
 			return err
 		})
 		p.plan.Notes = append(p.plan.Notes, "caller "+name+" has no token yet: keybearer caller token add "+name)
-	case have.Description != want.Description || !slices.Equal(have.Scopes, want.Scopes):
+	case have.Description != want.Description || !slices.Equal(have.Scopes, want.Scopes) || have.Limits != want.Limits:
 		var patch admin.CallerPatch
+		if have.Limits != want.Limits {
+			patch.Limits = &want.Limits
+		}
 		if have.Description != want.Description {
 			patch.Description = &want.Description
 		}

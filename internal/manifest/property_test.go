@@ -82,7 +82,9 @@ func anyDocument(t *rapid.T) *manifest.Document {
 		}, "global", "ops", "true"),
 		Credentials: maybe(t, map[string]manifest.CredentialEntry{}, anyCredential, "docs/crm", "docs/b.c", "123/0x1"),
 		Callers: maybe(t, map[string]manifest.CallerEntry{"billing": {Scopes: []string{"docs"}}}, func(t *rapid.T) manifest.CallerEntry {
-			return manifest.CallerEntry{Description: anyText().Draw(t, "description"), Scopes: some(t, "scopes", []string{}, []string{"docs", "123"}), Disabled: toggled(t)}
+			return manifest.CallerEntry{Description: anyText().Draw(t, "description"), Scopes: some(t, "scopes", []string{}, []string{"docs", "123"}), Disabled: toggled(t), Limits: manifest.LimitsEntry{
+				Rate: some(t, "rate", "", "none", "100/s", "30/m", "7/h", "2.5"), Burst: some(t, "burst", "", "3"), Concurrency: some(t, "concurrency", "", "none", "5"),
+			}}
 		}, "shop", "null"),
 		Operators: maybe(t, map[string]manifest.OperatorEntry{}, func(t *rapid.T) manifest.OperatorEntry {
 			return manifest.OperatorEntry{

@@ -31,6 +31,7 @@ func (m *Manifest) caller(s *source, key, n *yaml.Node) {
 		field{"description", func(n *yaml.Node) { x.Description = s.description(n) }},
 		field{"scopes", func(n *yaml.Node) { x.Scopes = set(s.texts(n, "scopes", "the name of a scope")) }},
 		field{"disabled", func(n *yaml.Node) { x.Disabled = s.truth(n, "disabled") }},
+		field{"limits", func(n *yaml.Node) { x.Limits = s.limits(n) }},
 	)
 	keep(s, key, "caller "+key.Value, m.Callers, key.Value, x, func(x Caller) string { return x.at })
 }

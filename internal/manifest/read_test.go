@@ -72,7 +72,7 @@ func TestReadNamesMistakes(t *testing.T) {
 		"grants of nothing":   {credential("    kind: bearer\n    grants:\n"), "stdin:5: grants is empty: write {} if there are none, or leave it out to leave them as they are"},
 		"grant twice":         {credential("    kind: bearer\n    grants:\n      app:billing: use\n      app:billing: view\n"), "stdin:7: grants has app:billing twice; the first is in line 6"},
 		"caller name":         {head + "callers: {cal_x: {}}\n", "stdin:2: the name of a caller is 1 to 63 lower-case letters, digits, '-', '.' and '_', and does not begin with cal_"},
-		"caller's token":      {head + "callers: {billing: {token: hunter2}}\n", "stdin:2: a caller has no field token; it may have description, scopes, disabled"},
+		"caller's token":      {head + "callers: {billing: {token: hunter2}}\n", "stdin:2: a caller has no field token; it may have description, scopes, disabled, limits"},
 		"operator name":       {head + "operators: {uid-0: {}}\n", "stdin:2: the name of an operator is 1 to 63 lower-case letters, digits, '-', '.' and '_', and does not begin with opr_ or uid-"},
 		"role":                {head + "operators: {ada: {roles: [admin]}}\n", "stdin:2: a role is instance-admin or scope-admin:<scope>"},
 		"group":               {head + "operators: {ada: {groups: ['a b']}}\n", "stdin:2: a group's name is 1 to 255 printable characters without blanks"},
@@ -162,7 +162,7 @@ func TestDocumentedManifest(t *testing.T) {
 	if len(m.Scopes) != 1 || len(m.Credentials) != 2 || len(m.Callers) != 1 || len(m.Operators) != 1 {
 		t.Fatal(text(t, m.Document()))
 	}
-	for _, of := range []any{manifest.ScopeEntry{}, manifest.CredentialEntry{}, manifest.DestinationEntry{}, manifest.CallerEntry{}, manifest.OperatorEntry{}} {
+	for _, of := range []any{manifest.ScopeEntry{}, manifest.CredentialEntry{}, manifest.DestinationEntry{}, manifest.CallerEntry{}, manifest.LimitsEntry{}, manifest.OperatorEntry{}} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(of)) {
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !strings.Contains(shown, name) {
 				t.Errorf("it does not show %s", name)

@@ -152,7 +152,7 @@ func (s *State) Manifest() (*Manifest, error) {
 func scopeOf(x admin.Scope) Scope { return Scope{Description: x.Description, Key: x.Key != nil} }
 
 func callerOf(x admin.Caller) Caller {
-	return Caller{Description: x.Description, Scopes: set(x.Scopes), Disabled: x.Disabled}
+	return Caller{Description: x.Description, Scopes: set(x.Scopes), Disabled: x.Disabled, Limits: x.Limits}
 }
 
 func operatorOf(x admin.Operator) Operator {

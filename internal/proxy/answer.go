@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -28,7 +30,12 @@ type problem struct {
 // problemType is the base of the problem types: URNs, since nothing need be fetched to understand one.
 const problemType = "urn:keybearer:problem:"
 
-const retryAfter = "5" // seconds
+const retryAfter = 5 * time.Second // where the error does not say
+
+// wholeSeconds is what Retry-After says: never less than the time, and never 0.
+func wholeSeconds(d time.Duration) string {
+	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+}
 
 // Refuse renders a refusal of c. requestID may be empty when the call never got one.
 func Refuse(c *Call, requestID string, err *keybearer.Error) Answer {
@@ -60,7 +67,7 @@ func Refuse(c *Call, requestID string, err *keybearer.Error) Answer {
 		a.Fields = append(a.Fields, Field{"WWW-Authenticate", `Bearer realm="keybearer"`})
 	}
 	if info.Retry {
-		a.Fields = append(a.Fields, Field{"Retry-After", retryAfter})
+		a.Fields = append(a.Fields, Field{"Retry-After", wholeSeconds(cmp.Or(err.RetryAfter, retryAfter))})
 	}
 	return a
 }

@@ -28,6 +28,7 @@ type Gate struct {
 	logger     *slog.Logger
 	sampled    *rate.Limiter // audit lines for senders that proved nothing
 	live       live
+	limits     limits
 	current    func() time.Time // of a store that others change too; nil: it tells of each change
 	trusted    func() error     // whether the records may be relied on
 	stop       func()
@@ -41,8 +42,8 @@ type Gate struct {
 func newGate(c *Config) *Gate {
 	g := &Gate{
 		identities: c.Identities, users: c.Users, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
-		sampled: rate.NewLimiter(20, 100),
-		live:    live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
+		sampled: rate.NewLimiter(20, 100), limits: newLimits(c.Limits, c.DestinationConcurrency),
+		live: live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
 			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
 			scopes: fence.New[string, *keybearer.Scope](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
@@ -77,13 +78,21 @@ func newGate(c *Config) *Gate {
 const maxRetries = 16
 
 // Admit decides one request, in the order: caller, canonical destination, credential, grant, state, rule, resolved addresses,
-// audit intent, secret. When it returns a Pass the intent is in the audit log and the engine must call Finish
+// limits, audit intent, secret. When it returns a Pass the intent is in the audit log and the engine must call Finish
 // exactly once. When it returns an error the refusal has been recorded, no secret was opened for it and nothing was
-// dialled; render it with [Refuse].
+// dialled; render it with [Refuse]. Why a credential is forbidden cannot be told from the time that it takes.
 func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
+	began := time.Now()
 	p := g.newPass(c)
+	admitted := false
+	defer func() {
+		if !admitted {
+			p.place.leave()
+		}
+	}()
 	err := g.admit(ctx, c, p)
 	if err == nil {
+		admitted = true
 		return p, nil
 	}
 	if p.intended {
@@ -91,6 +100,7 @@ func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
 	} else {
 		g.refused(p, err)
 	}
+	even(ctx, began, err)
 	return p, err
 }
 
@@ -184,6 +194,10 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	}
 	wish, err := p.asks.wish(&snap.Credential.Current.Terms)
 	if err != nil {
+		return err
+	}
+	p.try(&snap, &d, addresses.Reach)
+	if err := g.limits.enter(&p.place, caller, snap.Scope.ID, &d.Destination, g.now()); err != nil {
 		return err
 	}
 	if err := g.spend(ctx, p); err != nil {

@@ -119,7 +119,7 @@ func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
 			g.live.expire(u, expires, g.now())
 			continue
 		}
-		if err.Code == keybearer.StoreUnavailable {
+		if err.Code == keybearer.StoreUnavailable || err.Code == keybearer.RateLimited { // nobody could be asked
 			now := time.Now()
 			since, before := unsure[u]
 			if !before {

@@ -27,6 +27,7 @@ type Pass struct {
 	event     keybearer.Event
 	intended  bool
 	spent     bool // the assertion of its acting user
+	place     place
 	intent    intent
 	filter    filter
 	needles   *scrub.Set
@@ -53,12 +54,19 @@ func (p *Pass) record(s *snapshot, d *policy.Decision) {
 		e.Scope, e.Credential = s.Scope.Name, s.Credential.Name
 		e.CredentialID, e.SecretVersion = s.Credential.ID, s.Credential.Current.Number
 	}
-	e.Rule = ""
+	e.Rule, e.WouldRefuse, e.Trial = "", "", ""
 	if d.Rule != nil {
 		e.Rule = s.ruleText(d.Rule)
 	}
 	if d.Destination.Host != "" {
 		e.Scheme, e.Host, e.Port = d.Destination.Scheme, d.Destination.Host, d.Destination.Port
+	}
+}
+
+// try notes what the rules on trial would say to what is allowed. Nothing else depends on it.
+func (p *Pass) try(s *snapshot, d *policy.Decision, reach policy.Reach) {
+	if code := policy.WouldRefuse(s.Credential.Trial, &d.Admission, &p.asks.target, p.asks.method, reach); code != "" {
+		p.event.WouldRefuse, p.event.Trial = code, s.Credential.Trial.ID
 	}
 }
 
@@ -108,6 +116,7 @@ type Result struct {
 func (p *Pass) Finish(r Result) { p.finish(keybearer.Allow, r) }
 
 func (p *Pass) finish(decision string, r Result) {
+	p.place.leave()
 	e := &p.event
 	e.Time = p.gate.now()
 	e.Phase, e.Kind, e.Decision = keybearer.Outcome, keybearer.UseEvent, decision

@@ -54,7 +54,7 @@ func newProving(t *testing.T) *proving {
 			Trust: []string{ca.File}, Map: []identity.Mapping{{Subject: "dns:billing", Caller: "billing"}, {Subject: "dns:shop", Caller: "shop"}},
 		}, callers))
 		t.Cleanup(func() { _ = mtls.Close() })
-		peers := must(identity.NewPeers(callers, map[uint32]string{1001: "billing"}, map[uint32]string{2000: "shop"}))
+		peers := must(identity.NewPeers(callers, map[uint32]string{1001: "billing"}, map[uint32]string{2000: "shop"}, 1))
 		c.Identities = []keybearer.Identity{identity.Token{Callers: callers}, identity.Fixed{Callers: callers}, mtls, peers}
 	})
 	p.tokens["billing"] = p.token

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -37,6 +38,9 @@ type Config struct {
 	SecretTTL       time.Duration // an opened secret serves so long without asking the keyring; 5 min
 	KeyringMaxStale time.Duration // and so long while the keyring cannot answer; negative: not at all; 15 min
 	StoreMaxStale   time.Duration // metadata serves so long without asking the store; 1 min
+
+	Limits                 keybearer.Limits // of a caller that has none of its own; zero fields: no limit of rate, 10,000 under way at a time
+	DestinationConcurrency int              // requests under way at a time to one host and port for one scope; negative: no limit; 8,000
 
 	TLSTimeout    time.Duration // TLS handshake with a destination; 10 s
 	HeaderTimeout time.Duration // from the request's last byte to the answer's header; 60 s
@@ -79,6 +83,8 @@ func New(c Config) (*Proxy, error) {
 	defaults(&c.SecretTTL, 5*time.Minute)
 	defaults(&c.KeyringMaxStale, 15*time.Minute)
 	defaults(&c.StoreMaxStale, time.Minute)
+	c.Limits = c.Limits.Over(keybearer.Limits{Rate: keybearer.Unlimited, Concurrency: 10_000})
+	c.DestinationConcurrency = cmp.Or(c.DestinationConcurrency, 8_000)
 	defaults(&c.TLSTimeout, 10*time.Second)
 	defaults(&c.HeaderTimeout, time.Minute)
 	defaults(&c.IdleTimeout, 90*time.Second)
@@ -159,6 +165,7 @@ func (p *Proxy) sweep(ttl, maxAge time.Duration) {
 		select {
 		case <-tick.C:
 			p.gate.snapshots.sweep(max(ttl, maxAge))
+			p.gate.limits.sweep(p.gate.now())
 		case <-p.quit:
 			return
 		}

@@ -70,9 +70,7 @@ func (h *Handler) relay(p *Pass, resp *response, here net.Conn, read *bufio.Read
 		result.Err = &keybearer.Error{Code: keybearer.CallerGone, Op: "write answer", Err: err}
 	} else {
 		var sent, received atomic.Int64
-		// What the server has read already, and then the connection itself: the server's own reader would end the request when the app has ended.
-		from := io.MultiReader(io.LimitReader(read, int64(read.Buffered())), here)
-		result.Err = relay(&side{from, app, here.Close}, &side{p.Frames(there), there, there.Close}, &sent, &received)
+		result.Err = relay(&side{read, app, here.Close}, &side{p.Frames(there), there, there.Close}, &sent, &received)
 		result.BytesOut, result.BytesIn = sent.Load(), received.Load()
 	}
 	if own := ended(ctx); own != nil {

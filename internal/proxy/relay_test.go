@@ -3,9 +3,11 @@ package proxy
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func TestAWebSocketEndsWithItsLeave(t *testing.T) {
 			l.commit(keybearer.Write{Caller: &d})
 		}, keybearer.CallerUnauthenticated},
 		"the handler closes": {func(l *lab, _ *keybearer.Credential) {
-			for h := range l.proxy.handlers {
+			for _, h := range slices.Collect(maps.Keys(l.proxy.handlers)) { // closing takes them from the map
 				go h.Close()
 			}
 		}, keybearer.CallerGone},

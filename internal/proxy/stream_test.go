@@ -319,7 +319,7 @@ func TestAnUnasked101IsRefused(t *testing.T) {
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
 		conn.Close()
 	})
 	addr := l.serve(Route{})

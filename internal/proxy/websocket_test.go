@@ -295,6 +295,27 @@ func TestOnlyTheExactWishIsAWebSocket(t *testing.T) {
 	}
 }
 
+// A field that some server takes for the key does not arrive beside the one that was judged.
+func TestTheKeyArrivesUnderOneName(t *testing.T) {
+	l := newLab(t)
+	l.echoes()
+	l.credential("crm", l.sockets(), "s3cret-token")
+	s := dialSocket(t, l.serve(Route{}), "GET "+l.plain()+"/ HTTP/1.1\r\nHost: x\r\nKeybearer-Credential: docs/crm\r\nProxy-Authorization: Bearer "+l.token+"\r\n"+
+		strings.ReplaceAll(wsFields, "Sec-WebSocket-", "Sec_WebSocket_")+"\r\n")
+	if s.resp.StatusCode != 101 {
+		t.Fatalf("got %s", s.resp.Status)
+	}
+	arrived := 0
+	for name, values := range (<-l.seen).Header {
+		if n := fold(name); n == "sec-websocket-key" || n == "sec-websocket-version" {
+			arrived += len(values)
+		}
+	}
+	if arrived != 2 {
+		t.Errorf("%d fields arrived", arrived)
+	}
+}
+
 // CONNECT over HTTP/2 with a protocol (RFC 8441) is refused like any CONNECT there.
 func TestAWebSocketOverHTTP2IsRefused(t *testing.T) {
 	l := newLab(t)

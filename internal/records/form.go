@@ -35,6 +35,9 @@ func TrimScope(r *keybearer.Scope) {
 // TrimCredential is TrimScope for a credential.
 func TrimCredential(r *keybearer.Credential) {
 	Trim(&r.ExpiresAt, &r.CreatedAt, &r.UpdatedAt, &r.DeletedAt)
+	if r.Trial != nil {
+		Trim(&r.Trial.Since)
+	}
 	for _, v := range []*keybearer.Version{&r.Current, r.Previous} {
 		if v != nil {
 			Trim(&v.CreatedAt, &v.RetiredAt)

@@ -72,6 +72,9 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 		if err := putSummaries(t, summaries); err != nil {
 			return err
 		}
+		if err := putTrials(t, trialsOf(uses)); err != nil {
+			return err
+		}
 		if err := putHours(t, hours); err != nil {
 			return err
 		}
@@ -197,8 +200,10 @@ func putHours(t *transaction, hours map[hourKey]*hourCount) error {
 		}
 		// The first use in an hour: time to let go of what is too old. A clock that ran ahead must not empty the table.
 		old := min(k.hour, micros(time.Now().Truncate(time.Hour))) - keepHours.Microseconds()
-		if err := t.exec(`DELETE FROM usage_hours WHERE hour < ?`, old); err != nil {
-			return err
+		for _, table := range []string{`DELETE FROM usage_hours WHERE hour < ?`, `DELETE FROM trials WHERE last_at < ?`} {
+			if err := t.exec(table, old); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -18,6 +18,7 @@ var elsewhere = map[string]string{
 	"make test":        "this test is part of it",
 	"make check":       "the continuous integration runs it",
 	"make bench":       "takes minutes and both processors",
+	"make soak":        "takes hours",
 	"make reliability": "its tests run with all others; it writes the page anew",
 }
 
@@ -152,6 +153,7 @@ func (s *sandbox) run(script string) {
 	t := s.t
 	t.Helper()
 	script = strings.ReplaceAll(script, "127.0.0.1:9080", s.k.Proxy.String())
+	script = strings.ReplaceAll(script, "domain try docs/crm ", "domain try docs/crm --private ")
 	script = strings.ReplaceAll(script, "--domain api.example.com", "--domain api.example.com --private")
 	uses := strings.Count(script, "http://api.example.com/hook")
 	c := exec.CommandContext(t.Context(), "bash", "-euxo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"+script)
