@@ -120,8 +120,8 @@ var threats = []threat{
 	},
 	{
 		"Availability", "floods of connections, heads, frames; clients that wait",
-		"limits of time and size, and of how many may wait; who waits longest leaves first",
-		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp",
+		"limits of time and size, of how many may wait, and of what a known caller may ask; who waits longest leaves first",
+		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp TestACallerThatAsksTooOftenIsToldWhenToComeBack TestOneStalledDestinationDoesNotTakeEverything TestAPlaceIsGivenBackHoweverTheRequestEnds; test/e2e: TestLimitsOfACaller TestAFloodOfUnknownTokens",
 	},
 	{
 		"Availability", "crash, full disk, parts that are away",
