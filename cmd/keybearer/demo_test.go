@@ -34,7 +34,7 @@ func TestDemoHolds(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, shown)
 	}
-	if !strings.Contains(shown, "checks held.") || strings.Contains(shown, "✗") || strings.ContainsRune(shown, '\x1b') {
+	if !strings.Contains(shown, "checks held.") || strings.Contains(shown, "\n   ✗ ") || strings.ContainsRune(shown, '\x1b') {
 		t.Errorf("shown:\n%s", shown)
 	}
 	for line := range strings.Lines(shown) {

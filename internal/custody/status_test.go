@@ -28,7 +28,7 @@ func TestStatusNamesThePartThatFails(t *testing.T) {
 		}
 		return m
 	}
-	if m := codes(); len(m) != 3 || m["store"]+m["audit"]+m["keyring"] != "" {
+	if m := codes(); len(m) != 4 || m["store"]+m["audit"]+m["keyring"]+m["memory"] != "" {
 		t.Fatalf("a sound server: %v", m)
 	}
 	// The store comes back with a keyring that is not its own.

@@ -227,9 +227,10 @@ func TestCommitsAreSynchronous(t *testing.T) {
 	for i := range 20 {
 		addCaller(t, s, fmt.Sprint("app", i))
 		var unflushed int64
-		// Written by this commit, and not yet on disk.
+		// Written by this commit, and not yet on disk. At the end of a page the place of the next record lies behind the header of the next page,
+		// which is 24 bytes that nobody has written; no record is as short as that.
 		err := db.QueryRowContext(t.Context(), "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn())").Scan(&unflushed)
-		if err != nil || unflushed > 0 {
+		if err != nil || unflushed > 24 {
 			t.Fatalf("commit %d: %d bytes are not on disk, %v", i, unflushed, err)
 		}
 	}
