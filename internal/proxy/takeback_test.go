@@ -31,7 +31,9 @@ func TestAUseEndsWhenItsProofIsTakenBack(t *testing.T) {
 			c.Identities = []keybearer.Identity{j}
 			now := time.Now()
 			token := k.Sign(t, nil, map[string]any{"iss": issuer, "aud": audience, "sub": "shop", "exp": now.Add(time.Hour).Unix(), "iat": now.Unix()})
-			return &Call{Fields: []Field{{"Proxy-Authorization", "Bearer " + token}}}, func() { replace(t, harness.WriteFile(t, filepath.Join(t.TempDir(), "next.json"), harness.JWKS(next)), file) }
+			return &Call{Fields: []Field{{"Proxy-Authorization", "Bearer " + token}}}, func() {
+				replace(t, harness.WriteFile(t, filepath.Join(t.TempDir(), "next.json"), harness.JWKS(next)), file)
+			}
 		},
 		"the authority of a certificate": func(l *lab, c *Config) (*Call, func()) {
 			ca, other := harness.NewCA(t), harness.NewCA(t)
