@@ -25,10 +25,16 @@ func (c *tickets) Put(key string, s *tls.ClientSessionState) {
 
 // Whoever has seen the first bytes of a resumed session can send them again (RFC 8446 section 8): over HTTP/3 no request is taken from them.
 func TestNoRequestIsTakenFromEarlyData(t *testing.T) {
+	for _, directive := range []string{"keybearer", "keybearer_admin"} {
+		t.Run(directive, func(t *testing.T) { noEarlyData(t, directive) })
+	}
+}
+
+func noEarlyData(t *testing.T, directive string) {
 	s := newStand(t)
 	cert := s.certificate()
 	port := freePort(t)
-	s.mustLoad(basics, fmt.Sprintf("https://:%d {\nbind 127.0.0.1\ntls {$STAND}/tls.pem {$STAND}/tls.key\nkeybearer\n}\n", port))
+	s.mustLoad(basics, fmt.Sprintf("https://:%d {\nbind 127.0.0.1\ntls {$STAND}/tls.pem {$STAND}/tls.key\n%s\n}\n", port, directive))
 	pool := x509.NewCertPool()
 	pool.AddCert(cert.Leaf)
 	cache := &tickets{tls.NewLRUClientSessionCache(1), make(chan struct{}, 1)}

@@ -61,14 +61,12 @@ func checkSite(server *caddyhttp.Server, fixed, shared bool) error {
 const headerTime = caddy.Duration(10 * time.Second)
 
 // settle adjusts what Caddy presumes of a web server and what is wrong for a proxy. Of its limits (docs/security.md) it tightens the one for the head,
-// unless the operator set it. Over HTTP/3 Caddy takes requests from early data, which whoever saw them can send once more (RFC 8470): here it does
-// not. With client certificates Caddy compares the host of a request with the TLS server name, and refuses absolute-form with
-// 421. Where no route looks at the host that protects nothing.
+// unless the operator set it. With client certificates Caddy compares the host of a request with the TLS server name, and
+// refuses absolute-form with 421. Where no route looks at the host that protects nothing.
 func settle(server *caddyhttp.Server) {
 	if server.ReadHeaderTimeout == 0 {
 		server.ReadHeaderTimeout = headerTime
 	}
-	server.Allow0RTT = new(false)
 	for _, route := range server.Routes {
 		if slices.ContainsFunc(route.MatcherSets, matchesHost) {
 			return
