@@ -27,6 +27,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/keybearer/keybearer/internal/proxy"
 )
 
 func init() { caddy.RegisterModule(App{}) }
@@ -111,7 +113,8 @@ type App struct {
 	admins        []*AdminHandler
 	engine        *engine // once started
 	held          bundle
-	socket        *adminSocket // nil: off, or not started
+	proxies       []*proxy.Handler // once started
+	socket        *adminSocket     // nil: off, or not started
 	store         StoreModule
 	keyring       KeyringModule
 	audit         AuditModule
@@ -154,7 +157,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := events.(*caddyevents.App).On("stopping", departure{a.lease}); err != nil {
+	if err := events.(*caddyevents.App).On("started", arrival{a.lease}); err != nil {
+		return err
+	}
+	if err := events.(*caddyevents.App).On("stopping", departure{a}); err != nil {
 		return err
 	}
 	if err := a.loadGuests(ctx); err != nil {

@@ -53,7 +53,7 @@ func (c *crowd) watch(server *caddyhttp.Server) {
 func (c *crowd) join(conn net.Conn) *visitor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v := c.all[conn]; v != nil {
+	if v := c.all[conn]; v != nil { // another handler of the same server has seen it come
 		return v
 	}
 	v := &visitor{crowd: c, conn: conn}

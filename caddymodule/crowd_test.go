@@ -145,3 +145,16 @@ func theCrowdIsThatOf(t *testing.T, site string) {
 		t.Errorf("who was being served got %v, %v", res, err)
 	}
 }
+
+// Each handler of a server has it watched; a connection comes once nevertheless.
+func TestAConnectionJoinsOnce(t *testing.T) {
+	c := &crowd{limit: 1, all: map[net.Conn]*visitor{}}
+	conn, _ := net.Pipe()
+	if v := c.join(conn); c.join(conn) != v || c.waiting.Len() != 1 {
+		t.Errorf("%d wait", c.waiting.Len())
+	}
+	c.leave(conn)
+	if c.waiting.Len() != 0 {
+		t.Error("it has left, and waits")
+	}
+}

@@ -30,7 +30,7 @@ import (
 // shared holds what is open and outlives configurations: stores, keyrings and audit logs by their guest's configuration, a core by
 // those of its three guests, an engine by the app's. So a reload keeps the store when only the audit log moves, keeps the
 // core when only a trusted root is added, and keeps everything, caches included, when nothing of the app has changed.
-var shared = caddy.NewUsagePool()
+var shared pool
 
 // logs is where all that is shared logs to: the logger of the newest configuration.
 var logs = newHandoff(slog.Default())
@@ -72,23 +72,15 @@ func (b *bundle) every(period time.Duration, f func(context.Context)) {
 	})
 }
 
-type held struct{ io.Closer }
-
-// Destruct implements [caddy.Destructor].
-func (h held) Destruct() error { return h.Close() }
-
 // take returns what is open under the key, or opens it. It is given back when b is closed.
 func take[T io.Closer](b *bundle, key string, open func() (T, error)) (T, error) {
-	v, _, err := shared.LoadOrNew(key, func() (caddy.Destructor, error) {
-		v, err := open()
-		return held{v}, err
-	})
+	v, err := shared.take(key, func() (io.Closer, error) { return open() })
 	if err != nil {
 		var none T
 		return none, err
 	}
-	b.add(func() error { _, err := shared.Delete(key); return err })
-	return v.(held).Closer.(T), nil
+	b.add(func() error { return shared.give(key) })
+	return v.(T), nil
 }
 
 // guestKey tells guests apart, by module and provisioned configuration.

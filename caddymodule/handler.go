@@ -128,6 +128,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	server.RegisterConnState(h.app.lease.watch)
 	if h.Caller != "" && h.app.fixedOff {
 		return fmt.Errorf("caller %s is fixed here, and identity fixed is off: remove one of the two", h.Caller)
 	}

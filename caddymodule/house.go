@@ -95,10 +95,7 @@ func (k *keyrings) Close() error { return k.bundle.Close() }
 // alone returns what tells whether a former part is used only together with its successor, and by no older configuration any more.
 func alone(former caddy.Module) func() bool {
 	key := guestKey(former)
-	return func() bool {
-		n, _ := shared.References(key)
-		return n <= 1
-	}
+	return func() bool { return shared.users(key) <= 1 }
 }
 
 // openStore opens the store, and over a former one both as one. A store whose records have moved, or not all arrived, is not opened alone.

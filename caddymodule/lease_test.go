@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -65,4 +67,33 @@ func TestLease(t *testing.T) {
 			t.Error("taken after the end")
 		}
 	})
+}
+
+// A configuration is quiet when nothing has come since the last look, and nobody is on the way to ask something.
+func TestQuiet(t *testing.T) {
+	l := newLease()
+	l.start(true)
+	conn, _ := net.Pipe()
+	expect := func(what string, want bool) {
+		t.Helper()
+		if got := l.quiet(); got != want {
+			t.Errorf("%s: quiet is %v", what, got)
+		}
+	}
+	l.take(t.Context())
+	l.leave()
+	expect("a request before leaving", true)
+	l.take(t.Context())
+	expect("a request", false)
+	expect("none since", true)
+	l.watch(conn, http.StateNew)
+	expect("a new connection", false)
+	expect("still new", false)
+	l.watch(conn, http.StateActive)
+	expect("it asks", false)
+	l.watch(conn, http.StateIdle)
+	expect("it has been answered", true)
+	l.watch(conn, http.StateNew)
+	l.watch(conn, http.StateClosed)
+	expect("another has come and gone", true)
 }

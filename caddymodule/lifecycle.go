@@ -34,6 +34,7 @@ func (a *App) start() error {
 			return err
 		}
 		a.held.add(handler.Close) // its tunnels end with the configuration
+		a.proxies = append(a.proxies, handler)
 		h.next = handler
 	}
 	api := admin.Config{Custody: e.core.custody, Audit: a.readAudit(e.core), Logger: logs.logger()}
@@ -46,7 +47,7 @@ func (a *App) start() error {
 		local := &served{a, admin.New(api)}
 		a.socket, err = openAdminSocket(a.AdminSocket, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_ = local.ServeHTTP(w, r, nil)
-		}), a.lease.left, a.logger)
+		}), a.lease, a.logger)
 		if err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
@@ -64,26 +65,41 @@ func (a *App) Stop() error {
 	return nil
 }
 
+// arrival is told when all of a configuration has started. Not before it takes connections: one that fails to start would
+// take some from the configuration that goes on, and lose what is asked on them.
+type arrival struct{ lease *lease }
+
+// Handle implements [caddyevents.Handler].
+func (a arrival) Handle(context.Context, caddy.Event) error {
+	a.lease.arrive()
+	return nil
+}
+
 // On a reload clients move to the new configuration before the old HTTP server is stopped: requests that reach that one then, on connections
 // from before, are lost (net/http). It is stopped when none has come for so long, or after ten times that.
 var moving = 500 * time.Millisecond
 
+// looks are taken in that time. Silence is counted in them, and not by the clock: a process that was held up has not heard what came meanwhile.
+const looks = 10
+
 // departure is told when a configuration is about to stop, while the next one serves already.
-type departure struct{ lease *lease }
+type departure struct{ app *App }
 
 // Handle implements [caddyevents.Handler]. The configuration takes no new connections any more, and has clients told, answer by
 // answer, to come back on others.
 func (d departure) Handle(context.Context, caddy.Event) error {
-	d.lease.leave()
+	d.app.lease.leave()
+	for _, p := range d.app.proxies {
+		p.Leave()
+	}
 	if caddy.Exiting() {
 		return nil
 	}
-	for end := time.Now().Add(10 * moving); time.Now().Before(end); {
-		wait := time.Until(d.lease.lastTaken().Add(moving))
-		if wait <= 0 {
-			break
+	for all, quiet := 0, 0; quiet < looks && all < 10*looks; all++ {
+		time.Sleep(moving / looks)
+		if quiet++; !d.app.lease.quiet() {
+			quiet = 0
 		}
-		time.Sleep(wait)
 	}
 	return nil
 }

@@ -77,17 +77,22 @@ func listenShared(ctx context.Context, network, host, ports string, offset uint,
 	if err != nil {
 		return nil, err
 	}
-	left := make(chan struct{})
+	var lease *lease
 	if cctx, ok := ctx.(caddy.Context); ok {
 		if app, err := cctx.AppIfConfigured("keybearer"); err == nil {
-			left = app.(*App).lease.left
+			lease = app.(*App).lease
 		}
 	}
-	return claimSocket(ctx, na, offset, config, left)
+	if lease == nil {
+		lease = newLease()
+		lease.arrive()
+	}
+	return claimSocket(ctx, na, offset, config, lease)
 }
 
-// claimSocket returns a claim on the socket at the address, which it opens if need be. Nothing is accepted once left is closed.
-func claimSocket(ctx context.Context, na caddy.NetworkAddress, offset uint, config net.ListenConfig, left chan struct{}) (net.Listener, error) {
+// claimSocket returns a claim on the socket at the address, which it opens if need be. Connections are accepted between the arrival and the
+// leaving of the configuration of the lease.
+func claimSocket(ctx context.Context, na caddy.NetworkAddress, offset uint, config net.ListenConfig, lease *lease) (net.Listener, error) {
 	sockets.Lock()
 	defer sockets.Unlock()
 	key := fmt.Sprint(na, offset)
@@ -102,7 +107,7 @@ func claimSocket(ctx context.Context, na caddy.NetworkAddress, offset uint, conf
 		go s.accept()
 	}
 	s.claims++
-	return &claim{socket: s, left: left, closed: make(chan struct{})}, nil
+	return &claim{socket: s, lease: lease, closed: make(chan struct{})}, nil
 }
 
 func (s *socket) accept() {
@@ -122,23 +127,34 @@ func (s *socket) accept() {
 // claim is one configuration's listener on a shared socket.
 type claim struct {
 	*socket
-	left   chan struct{} // closed when the configuration is leaving
+	lease  *lease // of the configuration
+	given  bool   // Accept has given a connection, which the server did not know yet. Accept is called by one goroutine
 	once   sync.Once
 	closed chan struct{}
 }
 
-// Accept implements [net.Listener]. Once the configuration is leaving it only waits for Close.
+// Accept implements [net.Listener]. Before the configuration has arrived, and once it is leaving, it gives nothing.
 func (c *claim) Accept() (net.Conn, error) {
+	if c.given {
+		c.given = false
+		c.lease.taking.Add(-1)
+	}
 	select {
-	case <-c.left:
-	default:
+	case <-c.lease.arrived:
+	case <-c.closed:
+		return nil, net.ErrClosed
+	}
+	c.lease.taking.Add(1)
+	if !c.lease.leaving.Load() {
 		select {
 		case a := <-c.queue:
+			c.given = true
 			return a.conn, a.err
-		case <-c.left:
+		case <-c.lease.left:
 		case <-c.closed:
 		}
 	}
+	c.lease.taking.Add(-1)
 	<-c.closed
 	return nil, net.ErrClosed
 }

@@ -51,10 +51,9 @@ func newStand(t *testing.T) *stand {
 			t.Error(err)
 		}
 		retired.Wait()
-		shared.Range(func(key, _ any) bool {
-			t.Errorf("left open: %v", key)
-			return true
-		})
+		for _, key := range shared.keys() {
+			t.Errorf("left open: %s", key)
+		}
 	})
 	return s
 }

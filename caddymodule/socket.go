@@ -32,9 +32,9 @@ func checkSocketPath(path string) error {
 // adminSocket serves the admin API on a unix socket.
 type adminSocket struct{ server *http.Server }
 
-// openAdminSocket listens on the path with mode 0600, until left is closed. Across a reload the old and the new configuration share the
+// openAdminSocket listens on the path with mode 0600, while the configuration of the lease takes connections. Across a reload the old and the new configuration share the
 // socket. One that another process serves is left alone.
-func openAdminSocket(path string, handler http.Handler, left chan struct{}, logger *slog.Logger) (*adminSocket, error) {
+func openAdminSocket(path string, handler http.Handler, lease *lease, logger *slog.Logger) (*adminSocket, error) {
 	if err := vacant(path); err != nil {
 		return nil, err
 	}
@@ -45,13 +45,14 @@ func openAdminSocket(path string, handler http.Handler, left chan struct{}, logg
 	if err != nil {
 		return nil, err
 	}
-	listener, err := claimSocket(context.Background(), address, 0, net.ListenConfig{}, left)
+	listener, err := claimSocket(context.Background(), address, 0, net.ListenConfig{}, lease)
 	if err != nil {
 		return nil, fmt.Errorf("%w: set admin_socket to a path that this user may create", err)
 	}
 	s := &adminSocket{&http.Server{
 		Handler:           handler,
 		ConnContext:       withPeer,
+		ConnState:         lease.watch,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // TestMain lets the test binary play another process that serves a socket.
@@ -79,6 +81,77 @@ func TestVacant(t *testing.T) {
 	}
 }
 
+// arrived is the lease of a configuration that takes connections.
+func arrived() *lease {
+	l := newLease()
+	l.arrive()
+	return l
+}
+
+// Of those that share a socket only the configuration that has arrived and does not leave takes connections.
+func TestClaims(t *testing.T) {
+	address, err := caddy.ParseNetworkAddress("unix/" + filepath.Join(t.TempDir(), "x.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim := func(l *lease) (net.Listener, chan bool) {
+		c, err := claimSocket(t.Context(), address, 0, net.ListenConfig{}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		accepted := make(chan bool, 100)
+		go func() {
+			for {
+				conn, err := c.Accept()
+				accepted <- err == nil
+				if err != nil {
+					return
+				}
+				_ = conn.Close()
+			}
+		}()
+		return c, accepted
+	}
+	connect := func() {
+		t.Helper()
+		conn, err := net.Dial("unix", address.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+	}
+	old, next := arrived(), newLease()
+	_, byOld := claim(old)
+	nextClaim, byNext := claim(next)
+	failing, byFailing := claim(newLease())
+	for range 20 {
+		connect()
+		if !<-byOld {
+			t.Fatal("the old one takes none")
+		}
+	}
+	_ = failing.Close()
+	if <-byFailing {
+		t.Error("one that never arrived took a connection")
+	}
+	next.arrive()
+	old.leave()
+	for range 20 {
+		connect()
+		if !<-byNext {
+			t.Fatal("the next one takes none")
+		}
+	}
+	_ = nextClaim.Close()
+	if <-byNext || len(byOld) > 0 {
+		t.Error("taken after the end")
+	}
+	if n := old.taking.Load() + next.taking.Load(); n != 0 {
+		t.Errorf("%d connections are on the way for ever", n)
+	}
+}
+
 func TestAdminSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "admin.sock")
 	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -87,7 +160,7 @@ func TestAdminSocket(t *testing.T) {
 			t.Errorf("peer is %+v", p)
 		}
 	})
-	first, err := openAdminSocket(path, hello, make(chan struct{}), logs.logger())
+	first, err := openAdminSocket(path, hello, arrived(), logs.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +180,7 @@ func TestAdminSocket(t *testing.T) {
 	}
 	get()
 	// As on a reload: the second opens before the first closes.
-	second, err := openAdminSocket(path, hello, make(chan struct{}), logs.logger())
+	second, err := openAdminSocket(path, hello, arrived(), logs.logger())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,27 @@ func TestDrainingLetsARequestInsideATunnelFinishAndEndsTheTunnel(t *testing.T) {
 	}
 }
 
+// Once the configuration leaves, the next answer in each tunnel is its last and says so.
+func TestALeavingTunnelSaysThatItEnds(t *testing.T) {
+	l := newLab(t)
+	l.credential("crm", l.bearer(), "s3cret-token")
+	host := strings.TrimPrefix(l.destination.URL, "https://")
+	c := openTunnel(t, l.serve(Route{}), "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\nProxy-Authorization: Bearer "+l.token+"\r\n\r\n")
+	ask := "GET / HTTP/1.1\r\nHost: " + host + "\r\nKeybearer-Credential: docs/crm\r\n\r\n"
+	if resp, _ := c.roundTrip(ask); resp.StatusCode != 200 || resp.Close {
+		t.Fatalf("before: %d, close: %v", resp.StatusCode, resp.Close)
+	}
+	for h := range l.proxy.handlers {
+		h.Leave()
+	}
+	if resp, body := c.roundTrip(ask); resp.StatusCode != 200 || !resp.Close {
+		t.Fatalf("got %d %s, close: %v", resp.StatusCode, body, resp.Close)
+	}
+	if _, err := c.r.ReadByte(); err == nil {
+		t.Fatal("the tunnel is still open")
+	}
+}
+
 func TestDrainingIsBounded(t *testing.T) {
 	l := newLab(t)
 	l.credential("crm", l.bearer(), "s3cret-token")

@@ -21,6 +21,10 @@ type Handler struct {
 	tunnels *tunnels
 }
 
+// Leave has each tunnel of this route end with its next answer, which says so (RFC 9112 section 9.6): whoever asks for more opens another, and
+// finds the configuration that serves by then. It may be called once or more, and before or after Close.
+func (h *Handler) Leave() { h.tunnels.leaving.Store(true) }
+
 // Close lets requests inside the tunnels of this route finish, for 10 s at most, and ends them. It is to be called when the
 // listener is gone: tunnels are connections that its server knows nothing of any more.
 func (h *Handler) Close() error {
@@ -36,7 +40,7 @@ var fieldsPool = sync.Pool{New: func() any { s := make([]Field, 0, 32); return &
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	delete(w.Header(), "Server") // the frame's; the destination's comes back instead
-	if last(r) {
+	if last(r) || h.tunnel != nil && h.tunnels.leaving.Load() {
 		w.Header().Set("Connection", "close")
 	}
 	fields := fieldsPool.Get().(*[]Field)

@@ -90,7 +90,10 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 // serve speaks HTTP/1.1 on a hijacked connection until it ends.
 func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
-	l := &oneConn{conn: &buffered{impatient{conn, h.proxy.stall}, rw.Reader}, closed: make(chan struct{})}
+	between := &lull{Conn: &buffered{impatient{conn, h.proxy.stall}, rw.Reader}, silent: true}
+	l := &oneConn{conn: between, closed: make(chan struct{})}
+	gone := make(chan struct{})
+	defer close(gone)
 	ended, handed := make(chan struct{}), false
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -112,6 +115,8 @@ func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 			case http.StateHijacked: // by the handler, which goes on
 				handed = true
 				l.Close()
+			case http.StateIdle:
+				between.rest()
 			case http.StateClosed:
 				close(ended)
 				l.Close()
@@ -119,7 +124,11 @@ func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 		},
 	}
 	if !h.tunnels.add(conn, func(within context.Context) {
-		_ = server.Shutdown(within)
+		between.end() // Shutdown would drop a request that it has read already
+		select {
+		case <-gone:
+		case <-within.Done():
+		}
 		cancel() // whatever is still under way
 		conn.Close()
 	}) {
@@ -134,15 +143,14 @@ func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 	if err != nil {
 		return
 	}
+	between.stir()
 	if first[0] == 0x16 { // a TLS handshake record
 		h.refuseTLS(conn, call, id)
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
-	_ = server.Serve(l) // returns when the connection has ended, or at once when the tunnels are drained
-	if l.given {
-		<-ended
-	}
+	_ = server.Serve(l) // returns when the connection has ended
+	<-ended
 }
 
 // refuseTLS says in clear, to whoever looks at the bytes, why the handshake fails.
@@ -238,7 +246,8 @@ func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 // tunnels are the connections that were taken from their server, which no longer waits for them.
 type tunnels struct {
-	group sync.WaitGroup
+	group   sync.WaitGroup
+	leaving atomic.Bool // each is to end with the next answer
 
 	mu      sync.Mutex
 	open    map[net.Conn]func(context.Context) // how to end it
@@ -269,6 +278,7 @@ func (t *tunnels) remove(conn net.Conn) {
 func (t *tunnels) drain(within time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
+	t.leaving.Store(true)
 	t.mu.Lock()
 	t.drained = true
 	open := t.open

@@ -214,8 +214,8 @@ func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 		if err != nil {
 			return stalled(ctx, err)
 		}
-		f.standby.Store(standby)
 		if standby {
+			f.standby.Store(true)
 			return errStandby
 		}
 		end := position{newest, stamp}
@@ -232,6 +232,7 @@ func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 		f.last = next
 		if next == end {
 			f.current.Store(&asked)
+			f.standby.Store(false) // not before what it missed has been told
 			return nil
 		}
 	}

@@ -352,7 +352,7 @@ func TestAStandbyBehindAnOpenConnectionIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	execute(t, db, `UPDATE public.role SET standby = true`)
-	harness.Await(t, "reads are refused", 2*time.Second, func() error {
+	harness.Await(t, "reads are refused", 30*time.Second, func() error {
 		if err := read(); keybearer.CodeOf(err) != keybearer.StoreUnavailable || !strings.Contains(keybearer.AsError(err).Detail, "standby") {
 			return fmt.Errorf("read: %v", err)
 		}
@@ -360,7 +360,7 @@ func TestAStandbyBehindAnOpenConnectionIsNotBelieved(t *testing.T) {
 	})
 	at := s.Current()
 	execute(t, db, `UPDATE public.role SET standby = false`)
-	harness.Await(t, "the primary is back", 5*time.Second, read)
+	harness.Await(t, "the primary is back", 30*time.Second, read)
 	if !s.Current().After(at) {
 		t.Error("it does not know that it is current again")
 	}

@@ -58,6 +58,7 @@ type node struct {
 type plan struct {
 	nodes    int      // 0: 3
 	options  []string // further lines for the global option keybearer
+	keyring  string   // further lines for its keyring
 	vault    harness.VaultOptions
 	standby  bool     // the servers talk to a standby of it
 	postgres []string // settings
@@ -92,7 +93,7 @@ func newFleet(t *testing.T, p plan) *fleet {
 		options := append([]string{
 			"trust " + f.ca.File, "allow_private 127.0.0.0/8", "resolver " + f.dns.Addr,
 			"store postgres {env.KEYBEARER_DSN} {\nnode " + n.name + "\n}",
-			"keyring vault_transit {\naddress http://" + n.toVault.Addr.String() + "\nmount keybearer\n" + keyring + "\n}",
+			"keyring vault_transit {\naddress http://" + n.toVault.Addr.String() + "\nmount keybearer\n" + keyring + "\n" + p.keyring + "\n}",
 		}, p.options...)
 		n.Keybearer = harness.StartKeybearer(t, harness.KeybearerOptions{
 			Options: strings.Join(options, "\n"), Env: []string{"KEYBEARER_DSN=" + harness.Via(t, f.dsn, n.toStore.Addr)},
