@@ -32,7 +32,8 @@ type part struct {
 
 // parse reads all lists of a file: PEM, or one in DER.
 func parse(content []byte) ([]*list, error) {
-	if !bytes.Contains(content, []byte("-----BEGIN")) {
+	begins := bytes.Count(content, []byte("-----BEGIN"))
+	if begins == 0 {
 		l, err := parseDER(content)
 		if err != nil {
 			return nil, err
@@ -53,6 +54,9 @@ func parse(content []byte) ([]*list, error) {
 			return nil, err
 		}
 		all = append(all, l)
+	}
+	if len(all) < begins { // pem.Decode passes over what it cannot read: the issuer of that list would have none
+		return nil, errors.New("one of its lists is damaged")
 	}
 	return all, nil
 }
