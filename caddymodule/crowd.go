@@ -49,9 +49,13 @@ func (c *crowd) watch(server *caddyhttp.Server) {
 	})
 }
 
+// join returns the visitor of a connection, which is one however many handlers have its server watched.
 func (c *crowd) join(conn net.Conn) *visitor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if v := c.all[conn]; v != nil {
+		return v
+	}
 	v := &visitor{crowd: c, conn: conn}
 	c.all[conn] = v
 	c.wait(v)
