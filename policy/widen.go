@@ -15,6 +15,13 @@ func Covers(outer, inner keybearer.Rule) bool {
 		(restricts(&inner) || !restricts(&outer)) // a rule without restrictions admits paths that the others refuse
 }
 
+// Overlap reports whether some request may be admitted by both rules. It may say so of rules that no request meets together, never the reverse.
+func Overlap(a, b keybearer.Rule) bool {
+	return a.Scheme == b.Scheme && a.Port == b.Port && a.Private == b.Private &&
+		(coversHost(a.Host, b.Host) || coversHost(b.Host, a.Host)) && (admitsPath(a.Path, b.Path) || admitsPath(b.Path, a.Path)) &&
+		(len(a.Methods) == 0 || len(b.Methods) == 0 || slices.ContainsFunc(a.Methods, func(m string) bool { return slices.Contains(b.Methods, m) }))
+}
+
 func coversHost(outer, inner string) bool {
 	if outer == inner {
 		return outer != ""

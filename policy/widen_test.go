@@ -153,3 +153,54 @@ func TestCoversAgreesWithTheModel(t *testing.T) {
 		t.Error("no rule covered another")
 	}
 }
+
+// Two rules that the model has admit one request overlap, and rules that differ in anything that keeps requests apart do not.
+func TestOverlapMissesNothing(t *testing.T) {
+	both := 0
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, target, method, reach := drawRule(t), drawRule(t), drawTarget(t), drawMethod(t), drawReach(t)
+		target.Literal = true
+		if rapid.Bool().Draw(t, "related") {
+			b.Scheme, b.Host, b.Port, b.Private = a.Scheme, a.Host, a.Port, a.Private
+		}
+		inA, _ := modelAdmit(&keybearer.Terms{Rules: []keybearer.Rule{a}}, target, method, reach)
+		inB, _ := modelAdmit(&keybearer.Terms{Rules: []keybearer.Rule{b}}, target, method, reach)
+		if inA != "" || inB != "" {
+			return
+		}
+		both++
+		if !Overlap(a, b) {
+			t.Fatalf("%v and %v admit %v both", a, b, target)
+		}
+	})
+	if both == 0 {
+		t.Error("no two rules admitted one request")
+	}
+	rule := func(text string, private bool, methods ...string) keybearer.Rule {
+		r, err := ParseRule(text, methods, private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for _, c := range []struct {
+		a, b keybearer.Rule
+		want bool
+	}{
+		{rule("a.example.com", false), rule("a.example.com", false), true},
+		{rule("*.example.com", false, "GET"), rule("a.example.com/v1", false), true},
+		{rule("**.example.com/v1", false), rule("*.a.example.com/v1/x", false), true},
+		{rule("*.example.com", false), rule("*.a.example.com", false), false},
+		{rule("a.example.com", false), rule("b.example.com", false), false},
+		{rule("a.example.com", false), rule("http://a.example.com:443", false), false},
+		{rule("a.example.com", false), rule("a.example.com:8443", false), false},
+		{rule("a.example.com", false), rule("a.example.com", true), false},
+		{rule("a.example.com/v1", false), rule("a.example.com/v2", false), false},
+		{rule("a.example.com", false, "GET"), rule("a.example.com", false, "POST", "PUT"), false},
+		{rule("a.example.com", false, "GET", "PUT"), rule("a.example.com", false, "POST", "PUT"), true},
+	} {
+		if Overlap(c.a, c.b) != c.want || Overlap(c.b, c.a) != c.want {
+			t.Errorf("%v and %v: want %v", c.a, c.b, c.want)
+		}
+	}
+}

@@ -71,6 +71,12 @@ func Open(ctx context.Context, c Config) (*Anchor, error) {
 }
 
 func (a *Anchor) begin(ctx context.Context) error {
+	// The file is read first: what others commit while the store is asked, such as the configuration that a reload replaces, may be in the file
+	// and not in the answer.
+	before, _, err := find(a.path, a.id)
+	if err != nil {
+		return err
+	}
 	seq, err := a.store.Sequence(ctx)
 	if err != nil {
 		return err
@@ -78,7 +84,7 @@ func (a *Anchor) begin(ctx context.Context) error {
 	var behind *keybearer.Error
 	err = update(a.path, a.id, func(e *Entry, fresh bool) {
 		e.Kind = a.kind
-		if seq < e.Sequence {
+		if seq < min(before.Sequence, e.Sequence) {
 			e.Refused, e.Found = true, seq
 			behind = isBehind(seq, e.Sequence)
 			return
@@ -86,7 +92,7 @@ func (a *Anchor) begin(ctx context.Context) error {
 		if fresh && seq > 0 {
 			a.log.Info("the store has no anchor yet: it begins with what the store holds", "path", a.path, "sequence", seq)
 		}
-		e.Sequence, e.Refused, e.Found = seq, false, 0
+		e.atLeast(seq)
 	})
 	switch {
 	case behind != nil && err == nil:
@@ -193,9 +199,7 @@ func (a *Anchor) keep() error {
 	}
 	a.failed = update(a.path, a.id, func(e *Entry, _ bool) {
 		e.Kind = a.kind
-		if seen >= e.Sequence {
-			e.Sequence, e.Refused, e.Found = seen, false, 0
-		}
+		e.atLeast(seen)
 	})
 	if a.failed == nil {
 		a.kept, a.dirty = seen, false

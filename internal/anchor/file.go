@@ -32,6 +32,13 @@ type Entry struct {
 	Found   uint64 // number of the last commit that it held then
 }
 
+// atLeast notes that the store holds that many. It leaves an entry that is ahead, which another process wrote.
+func (e *Entry) atLeast(seq uint64) {
+	if seq >= e.Sequence {
+		e.Sequence, e.Refused, e.Found = seq, false, 0
+	}
+}
+
 // ID returns the id of a store, from whatever tells its place from others'.
 func ID(place string) string {
 	sum := sha256.Sum256([]byte("keybearer anchor " + place))

@@ -3,6 +3,7 @@ package custody_test
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keybearer/keybearer"
@@ -107,5 +108,10 @@ func TestEveryChangeIsAnchored(t *testing.T) {
 	a.full = keybearer.NewError(keybearer.StoreUnavailable, "the disk is full")
 	if _, err := l.CreateScope(ctx, by(root), "lost", ""); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
 		t.Errorf("a change that was not anchored is acknowledged: %v", err)
+	} else if said := keybearer.AsError(err).Message(); !strings.Contains(said, "the change was made") || !strings.Contains(said, "the disk is full") {
+		t.Errorf("nobody is told that it was made: %s", said)
+	}
+	if _, err := l.Scope(ctx, by(root), "lost"); err != nil {
+		t.Error(err)
 	}
 }

@@ -175,11 +175,13 @@ func (c *Custody) write(ctx context.Context, b keybearer.Batch) (uint64, error) 
 		return 0, keybearer.AsError(err)
 	}
 	seq, err := c.store.Commit(context.WithoutCancel(ctx), b)
-	if err == nil {
-		err = c.anchor.Advance(seq)
-	}
 	if err != nil {
 		return 0, keybearer.AsError(err)
+	}
+	if err := c.anchor.Advance(seq); err != nil {
+		e := *keybearer.AsError(err) // the anchor's own, which others get too
+		e.Detail = "the change was made, but a restored backup could take it back unnoticed: " + e.Message()
+		return 0, &e
 	}
 	return seq, nil
 }

@@ -44,13 +44,10 @@ func (ch *change) narrowPrevious() {
 		return
 	}
 	before, after := &ch.was.Current.Terms, &ch.next.Current.Terms
-	covered := func(by []keybearer.Rule, r keybearer.Rule) bool {
-		return slices.ContainsFunc(by, func(o keybearer.Rule) bool { return policy.Covers(o, r) })
-	}
-	gone := slices.DeleteFunc(slices.Clone(before.Rules), func(r keybearer.Rule) bool { return covered(after.Rules, r) })
+	gone := slices.DeleteFunc(slices.Clone(before.Rules), func(r keybearer.Rule) bool { return policy.Within(r, after.Rules) })
 	var kept []keybearer.Rule
 	for _, r := range prev.Terms.Rules {
-		if !covered(gone, r) {
+		if policy.Within(r, after.Rules) || !slices.ContainsFunc(gone, func(g keybearer.Rule) bool { return policy.Overlap(g, r) }) {
 			kept = append(kept, r)
 			continue
 		}

@@ -58,6 +58,11 @@ func uses(terms *keybearer.Terms) map[string]bool {
 	return out
 }
 
+// places are the uses whatever the kind and header.
+func places(terms *keybearer.Terms) map[string]bool {
+	return uses(&keybearer.Terms{Rules: terms.Rules, RequireUser: terms.RequireUser, WebSocket: terms.WebSocket})
+}
+
 func within(inner, outer map[string]bool) bool {
 	for k := range inner {
 		if !outer[k] {
@@ -121,6 +126,14 @@ func TestSecretStaysWhereItWasGivenFor(t *testing.T) {
 				}
 				if !within(uses(&after.Current.Terms), uses(&before.Current.Terms)) {
 					t.Fatalf("%s widened without the secret: %s -> %s", op, texts(before.Current.Terms), texts(after.Current.Terms))
+				}
+				if after.Previous != nil { // nor does a rollback bring back what was taken away
+					now, back := places(&after.Current.Terms), places(&after.Previous.Terms)
+					for place := range places(&before.Current.Terms) {
+						if !now[place] && back[place] {
+							t.Fatalf("%s: %s -> %s, and a rollback to %s brings back %s", op, texts(before.Current.Terms), texts(after.Current.Terms), texts(after.Previous.Terms), place)
+						}
+					}
 				}
 			case code == keybearer.RuleInvalid && op == "try", code == keybearer.Conflict && (op == "enforce" || op == "discard"):
 			case code == "" || code == keybearer.SecretRequired || code == keybearer.NoPreviousVersion || code == keybearer.NotFound || code == keybearer.Invalid:

@@ -163,7 +163,7 @@ func (i *Issuer) follow() {
 		i.mu.Lock()
 		failed := i.failed
 		i.mu.Unlock()
-		pause := refreshEvery + rand.N(refreshEvery/10) // not all nodes at once
+		pause := refreshEvery - rand.N(refreshEvery/10) // not all nodes at once
 		switch {
 		case i.config.JWKSFile != "":
 			pause = watchEvery

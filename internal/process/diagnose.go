@@ -31,7 +31,7 @@ func (s State) findings() []keybearer.Finding {
 	add(s.NoNewPrivs, "new privileges", "none can be gained", "what it starts may gain privileges", "set NoNewPrivileges=yes in the unit")
 	switch {
 	case s.LockedOnFault:
-		add(true, "swap", "all memory stays out of it, "+size(s.MemoryLocked)+" now", "", "")
+		add(true, "swap", "all memory stays out of it", "", "") // not how much: pages that are reserved and never used are in the number
 	case !s.Swap:
 		add(true, "swap", "this machine has none", "", "")
 	case s.MemoryLimit == NoLimit:

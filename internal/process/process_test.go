@@ -13,7 +13,7 @@ func TestFindings(t *testing.T) {
 		check  string // that warns; "": none
 		words  string
 	}{
-		"all shut":            {func(*State) {}, "", "swap: all memory stays out of it, 80 MiB now"},
+		"all shut":            {func(*State) {}, "", "swap: all memory stays out of it"},
 		"dumpable":            {func(s *State) { s.Dumpable = true }, "dumpable", "others of its user can read its memory"},
 		"core dumps":          {func(s *State) { s.CoreLimit = NoLimit }, "core dumps", "unlimited; set LimitCORE=0"},
 		"small core dumps":    {func(s *State) { s.CoreLimit = 2048 }, "core dumps", "2 KiB"},

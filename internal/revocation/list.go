@@ -4,17 +4,19 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // list is one revocation list. It does not change.
 type list struct {
-	issuer   string // the name, as DER
+	issuer   string // by nameOf
 	from     time.Time
 	until    time.Time
 	serials  map[string]struct{} // of what was revoked or is held, for whatever reason
@@ -32,7 +34,8 @@ type part struct {
 
 // parse reads all lists of a file: PEM, or one in DER.
 func parse(content []byte) ([]*list, error) {
-	if !bytes.Contains(content, []byte("-----BEGIN")) {
+	begins := bytes.Count(content, []byte("-----BEGIN"))
+	if begins == 0 {
 		l, err := parseDER(content)
 		if err != nil {
 			return nil, err
@@ -53,6 +56,9 @@ func parse(content []byte) ([]*list, error) {
 			return nil, err
 		}
 		all = append(all, l)
+	}
+	if len(all) < begins { // pem.Decode passes over what it cannot read: the issuer of that list would have none
+		return nil, errors.New("one of its lists is damaged")
 	}
 	return all, nil
 }
@@ -76,7 +82,7 @@ func parseDER(der []byte) (*list, error) {
 		return nil, errors.New("the list is signed with a hash that can be forged")
 	}
 	l := &list{
-		issuer: string(crl.RawIssuer), from: crl.ThisUpdate, until: crl.NextUpdate,
+		issuer: nameOf(crl.RawIssuer), from: crl.ThisUpdate, until: crl.NextUpdate,
 		serials: make(map[string]struct{}, len(crl.RevokedCertificateEntries)),
 		signed:  x509.RevocationList{RawTBSRevocationList: crl.RawTBSRevocationList, SignatureAlgorithm: crl.SignatureAlgorithm, Signature: crl.Signature},
 	}
@@ -101,6 +107,23 @@ func parseDER(der []byte) (*list, error) {
 		l.serials[string(entry.SerialNumber.Bytes())] = struct{}{}
 	}
 	return l, nil
+}
+
+// nameOf returns one text for all ways to write a name (RFC 5280 section 7.1): types of strings, case and blanks do not tell issuers apart. A list that
+// somebody wrote under the name in another way would be about nobody, in silence; under a name that two issuers share it is told by the key.
+func nameOf(der []byte) string {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(der, &name); err != nil || len(rest) > 0 {
+		return string(der)
+	}
+	for _, set := range name {
+		for i, a := range set {
+			if text, ok := a.Value.(string); ok {
+				set[i].Value = strings.ToLower(strings.Join(strings.Fields(text), " "))
+			}
+		}
+	}
+	return name.String()
 }
 
 func weak(a x509.SignatureAlgorithm) bool {

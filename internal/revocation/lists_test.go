@@ -97,6 +97,19 @@ func TestACertificateIsJudgedByTheListsOfItsIssuer(t *testing.T) {
 			t.Error(got)
 		}
 	})
+	t.Run("signed under the issuer's name as others write it", func(t *testing.T) { // RFC 5280 section 7.1
+		for _, tag := range []int{asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String} {
+			for _, text := range []string{"middle", "Middle", " middle  "} {
+				value := asn1.RawValue{Tag: tag, Bytes: []byte(text)}
+				as := *middle.cert
+				as.RawSubject = must(asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: value}}}))
+				l, _ := open(t, (&authority{&as, middle.key}).revoke([]*authority{bad}))
+				if got := l.Check(chain(bad, middle, root)); got != Revoked {
+					t.Errorf("tag %d, %q: %v", tag, text, got)
+				}
+			}
+		}
+	})
 	t.Run("nobody's", func(t *testing.T) {
 		l, _ := open(t)
 		if got := l.Check(nil); got != NoChain {
@@ -170,6 +183,9 @@ func TestOpenRefusesWhatItCannotJudgeBy(t *testing.T) {
 		"half a list in DER":         whole[:len(whole)/2],
 		"half a list in PEM":         text[:len(text)/2],
 		"the second is half":         append(inPEM(whole), text[:len(text)/2]...),
+		"the first is damaged":       append(bytes.Replace(text, []byte("\n"), []byte("\n!"), 1), inPEM(newRoot("other").revoke(nil))...),
+		"the first has no end":       append(append([]byte{}, text[:len(text)/2]...), inPEM(newRoot("other").revoke(nil))...),
+		"the first end is another's": append(bytes.Replace(text, []byte("END X509 CRL"), []byte("END X509 CRX"), 1), inPEM(newRoot("other").revoke(nil))...),
 		"something after it":         append(inPEM(whole), "and so on"...),
 		"DER with a tail":            append(append([]byte{}, whole...), 0),
 		"a certificate":              []byte(strings.ReplaceAll(string(text), "X509 CRL", "CERTIFICATE")),

@@ -109,6 +109,20 @@ func fenced(t *testing.T, page, language string) string {
 	return b.String()
 }
 
+// inRepository returns what lies at the top of the repository.
+func inRepository(t *testing.T) map[string]bool {
+	t.Helper()
+	entries, err := os.ReadDir(harness.Repository())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name()] = true
+	}
+	return names
+}
+
 // sandbox is a machine as the documentation supposes it: nothing runs, and api.example.com is there.
 type sandbox struct {
 	t    *testing.T
@@ -166,7 +180,13 @@ func (s *sandbox) run(script string) {
 		"PATH="+s.path+":"+os.Getenv("PATH"), "HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "GOBIN="+filepath.Join(s.dir, "gobin"),
 		// The Go command's own files stay where they are, so that nothing is built twice.
 		"GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOPATH="+goEnv(t, "GOPATH"), "GOENV="+filepath.Join(home, ".config/go/env"))
+	before := inRepository(t)
 	out, err := c.CombinedOutput()
+	for name := range inRepository(t) {
+		if !before[name] {
+			t.Errorf("the page left %s in the repository", name)
+		}
+	}
 	if err != nil {
 		server, _ := os.ReadFile(filepath.Join(s.dir, "server.log"))
 		t.Fatalf("%v\n%s\nserver:\n%s", err, out, server)

@@ -124,7 +124,7 @@ func TestTheServersMemoryIsItsOwn(t *testing.T) {
 		}
 	}
 	doctor := w.must("", "doctor")
-	for _, line := range []string{"process: dumpable +ok", "process: core dumps +ok +none", "process: new privileges +ok", "keyring: memory +ok +[0-9]+ keys, in locked memory"} {
+	for _, line := range []string{"process: dumpable +ok", "process: core dumps +ok +none", "process: new privileges +ok", "keyring: memory +ok +the keys are in locked memory"} {
 		if !matches(doctor, line) {
 			t.Errorf("doctor does not say %q:\n%s", line, doctor)
 		}
