@@ -37,7 +37,7 @@ type visitor struct {
 
 type visitorKey struct{}
 
-// watch makes the connections of a server part of the crowd.
+// watch makes the connections of a server part of the crowd. A server that is watched twice, since two of its routes are ours, has them in it once.
 func (c *crowd) watch(server *caddyhttp.Server) {
 	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, visitorKey{}, c.join(conn))
@@ -52,6 +52,9 @@ func (c *crowd) watch(server *caddyhttp.Server) {
 func (c *crowd) join(conn net.Conn) *visitor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if v := c.all[conn]; v != nil {
+		return v
+	}
 	v := &visitor{crowd: c, conn: conn}
 	c.all[conn] = v
 	c.wait(v)
