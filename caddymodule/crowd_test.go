@@ -95,7 +95,9 @@ func TestTheLongestWaitingLeaves(t *testing.T) {
 // The server closes who waits too long, never who is being served, however many of its routes are ours; its own limit for heads would take an hour.
 func TestTheCrowdIsThatOfTheServer(t *testing.T) {
 	t.Run("one route", func(t *testing.T) { theCrowd(t, site) })
-	t.Run("two routes", func(t *testing.T) { theCrowd(t, strings.Replace(site, "keybearer", "keybearer /elsewhere\n keybearer", 1)) })
+	t.Run("two routes", func(t *testing.T) {
+		theCrowd(t, strings.Replace(site, "keybearer", "keybearer /elsewhere\n keybearer", 1))
+	})
 }
 
 func theCrowd(t *testing.T, site string) {
