@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -113,22 +114,38 @@ func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	return impatient{conn, t.c.stall}, nil
+	return &impatient{Conn: conn, limit: t.c.stall}, nil
 }
 
 // impatient is a connection on which each write has a limit: a peer that does not read would hold the request, and who waits for it,
-// for ever.
+// for ever. While a deadline is set, as package tls does for its farewell, that holds instead.
 type impatient struct {
 	net.Conn
 	limit time.Duration
+	told  atomic.Bool // of a deadline
 }
 
-func (c impatient) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
-		return 0, err
+func (c *impatient) Write(b []byte) (int, error) {
+	if !c.told.Load() {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+			return 0, err
+		}
 	}
 	return c.Conn.Write(b)
 }
+
+func (c *impatient) SetWriteDeadline(t time.Time) error {
+	c.told.Store(!t.IsZero())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *impatient) SetDeadline(t time.Time) error {
+	c.told.Store(!t.IsZero())
+	return c.Conn.SetDeadline(t)
+}
+
+// CloseWrite lets what was written arrive, and no more follow.
+func (c *impatient) CloseWrite() error { return closeWrite(c.Conn) }
 
 // send forwards with the secret. The header is a private map that nothing else sees; the secret is written into it here, last.
 func (t *transports) send(ctx context.Context, p *Pass, method string, header http.Header, b *body) (*http.Response, *keybearer.Error) {

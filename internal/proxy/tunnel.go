@@ -90,7 +90,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 // serve speaks HTTP/1.1 on a hijacked connection until it ends.
 func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
-	l := &oneConn{conn: &buffered{impatient{conn, h.proxy.stall}, rw.Reader}, closed: make(chan struct{})}
+	l := &oneConn{conn: &buffered{&impatient{Conn: conn, limit: h.proxy.stall}, rw.Reader}, closed: make(chan struct{})}
 	ended, handed := make(chan struct{}), false
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
