@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// maxWaiting is how many connections of apps may wait at a time, on all listeners together. A quarter of the files that the process may
+// maxWaiting is how many connections of apps and operators may wait at a time, on all listeners together. A quarter of the files that the process may
 // open, should that be less: the others are for destinations, store, keyring and audit log.
 const maxWaiting = 4096
 
@@ -37,7 +37,7 @@ type visitor struct {
 
 type visitorKey struct{}
 
-// watch makes the connections of a server part of the crowd. A server that is watched twice, since two of its routes are ours, has them in it once.
+// watch makes the connections of a server part of the crowd. A server that is watched twice, because two of its routes are ours, has them in it once.
 func (c *crowd) watch(server *caddyhttp.Server) {
 	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, visitorKey{}, c.join(conn))
