@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -176,7 +177,7 @@ func (l *limits) admit(key quotaKey, limits keybearer.Limits, now time.Time) (*q
 		if q == nil {
 			l.mu.Lock()
 			if q = l.quotas[key]; q == nil {
-				q = &quota{}
+				q, key.host = &quota{}, strings.Clone(key.host) // a part of the request's first line, which would be kept with it
 				l.quotas[key] = q
 			}
 			l.mu.Unlock()
