@@ -178,13 +178,18 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 	case resp.StatusCode < 200 || resp.StatusCode > 999: // no status at all
 		failure = keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
 	default:
-		failure = p.Scrubbable(resp.StatusCode, resp.Header, resp.Body != http.NoBody)
+		failure = p.Scrubbable(resp.StatusCode, resp.Header, hasBody(method, resp))
 	}
 	if failure != nil {
 		resp.Body.Close()
 		return nil, failure
 	}
 	return resp, nil
+}
+
+// hasBody reports whether an answer may have one (RFC 9110 section 6.4.1). Over HTTP/2 the body says nothing about that.
+func hasBody(method string, resp *http.Response) bool {
+	return method != http.MethodHead && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusNotModified && resp.ContentLength != 0
 }
 
 // targetURL makes net/http write exactly the bytes of target in the request line.
