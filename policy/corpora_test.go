@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -167,6 +168,7 @@ func TestWildcardsAgainstTheWholePublicSuffixList(t *testing.T) {
 			}
 		}
 	}
+	t.Attr("cases", strconv.Itoa(pairs))
 	t.Logf("%d pairs of %d rules: %d wildcards refused, %d names admitted, %d kept out below another holder", pairs, len(rules), refused, admitted, crossed)
 	if pairs < 60_000 || admitted < 10_000 || refused < 10_000 || crossed < 500 {
 		t.Errorf("%d pairs, %d refused, %d admitted, %d crossed: the list is not what it was", pairs, refused, admitted, crossed)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -197,6 +198,7 @@ func TestWebPlatformURLs(t *testing.T) {
 			}
 		}
 	}
+	t.Attr("cases", strconv.Itoa(refused+accepted))
 	t.Logf("urltestdata.json: %d refused, %d accepted", refused, accepted)
 	if refused < 400 || accepted < 60 {
 		t.Errorf("%d refused, %d accepted: the vectors are not what they were", refused, accepted)
@@ -207,6 +209,8 @@ func TestWebPlatformURLs(t *testing.T) {
 func (t Target) fallbackLiteral() Destination { t.Literal = true; return t.as(t.Scheme) }
 
 func TestWebPlatformNames(t *testing.T) {
+	sum := 0
+	defer func() { t.Attr("cases", strconv.Itoa(sum)) }()
 	for _, file := range []string{"toascii.json", "IdnaTestV2.json"} {
 		var vectors []json.RawMessage
 		readVectors(t, file, &vectors)
@@ -232,6 +236,7 @@ func TestWebPlatformNames(t *testing.T) {
 				}
 			}
 		}
+		sum += refused + accepted
 		t.Logf("%s: %d refused, %d accepted", file, refused, accepted)
 		if accepted == 0 || refused == 0 {
 			t.Errorf("%s: %d refused, %d accepted", file, refused, accepted)

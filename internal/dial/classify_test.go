@@ -159,6 +159,7 @@ func TestClassifyAgreesWithASecondTable(t *testing.T) {
 		}
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
+	t.Attr("cases", "500000")
 	for range 500_000 {
 		var b [16]byte
 		binary.BigEndian.PutUint64(b[:], rng.Uint64())

@@ -170,6 +170,7 @@ func TestRebindingReachesNothing(t *testing.T) {
 	})
 	d, at := newDialer(s, Config{AllowPrivate: prefixes("127.0.0.2/32")})
 	const flips = 10_000
+	t.Attr("cases", strconv.Itoa(flips))
 	connected := 0
 	for range flips {
 		a, err := d.Resolve(t.Context(), name("flip.test"))

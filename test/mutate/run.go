@@ -40,7 +40,7 @@ func run(ctx context.Context, t target, jobs int, explained map[string]string, v
 	}
 	// Nothing is broken: that is how long the tests take, and they pass.
 	began := time.Now()
-	if out, err := try(ctx, t, binary, -1, 10*time.Minute); err != nil {
+	if out, err := try(ctx, t, binary, "", -1, 10*time.Minute); err != nil {
 		return s, fmt.Errorf("the tests fail though nothing is broken: %w\n%s", err, out)
 	}
 	limit := 4*time.Since(began) + 20*time.Second
@@ -54,7 +54,13 @@ func run(ctx context.Context, t target, jobs int, explained map[string]string, v
 	for range jobs {
 		workers.Go(func() {
 			for id := range next {
-				_, err := try(ctx, t, binary, id, limit)
+				var err error
+				if t.slow != "" {
+					_, err = try(ctx, t, binary, t.slow, id, limit)
+				}
+				if err == nil {
+					_, err = try(ctx, t, binary, "", id, limit)
+				}
 				mu.Lock()
 				s.mutants++
 				switch reason := reasonFor(explained, names[id]); {
@@ -88,13 +94,13 @@ func run(ctx context.Context, t target, jobs int, explained map[string]string, v
 	return s, ctx.Err()
 }
 
-// try runs the tests with one mutant alive. A failed or endless run has killed it.
-func try(ctx context.Context, t target, binary string, id int, limit time.Duration) ([]byte, error) {
+// try runs the tests but those to skip with one mutant alive. A failed or endless run has killed it.
+func try(ctx context.Context, t target, binary, skip string, id int, limit time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	args := []string{"-test.failfast", "-test.timeout", (limit - time.Second).String()}
-	if t.run != "" {
-		args = append(args, "-test.run", t.run)
+	if skip != "" {
+		args = append(args, "-test.skip", skip)
 	}
 	home, err := os.MkdirTemp("", "mutant")
 	if err != nil {

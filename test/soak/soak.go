@@ -41,14 +41,17 @@ func Long(t testing.TB) bool {
 	return part > 0
 }
 
-// Size returns how much to do: small, or large in a long run. KEYBEARER_SOAK=0.01 asks for a hundredth of large, but for no less than small.
+// Size returns how much to do: small, or large in a long run. KEYBEARER_SOAK=0.01 asks for a hundredth of large, but for no less than small. It is noted
+// as the attribute "cases" of the test.
 func Size(t testing.TB, small, large int) int {
 	t.Helper()
 	part, err := share()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return max(small, int(part*float64(large)))
+	size := max(small, int(part*float64(large)))
+	t.Attr("cases", strconv.Itoa(size))
+	return size
 }
 
 // recorded are the rows of the tests of this process, by test.
