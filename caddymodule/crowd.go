@@ -37,7 +37,7 @@ type visitor struct {
 
 type visitorKey struct{}
 
-// watch makes the connections of a server part of the crowd. A server that is watched twice, because two of its routes are ours, has them in it once.
+// watch makes the connections of a server part of the crowd.
 func (c *crowd) watch(server *caddyhttp.Server) {
 	server.RegisterConnContext(func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, visitorKey{}, c.join(conn))
@@ -49,6 +49,7 @@ func (c *crowd) watch(server *caddyhttp.Server) {
 	})
 }
 
+// join returns the visitor of a connection, which is one however many handlers have its server watched.
 func (c *crowd) join(conn net.Conn) *visitor {
 	c.mu.Lock()
 	defer c.mu.Unlock()

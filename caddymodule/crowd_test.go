@@ -92,15 +92,18 @@ func TestTheLongestWaitingLeaves(t *testing.T) {
 	})
 }
 
-// The server closes who waits too long, never who is being served, however many of its routes are ours; its own limit for heads would take an hour.
+// The server closes who waits too long, never who is being served; its own limit for heads would take an hour. Each handler of a site has the crowd
+// watch its server: a connection is one visitor all the same.
 func TestTheCrowdIsThatOfTheServer(t *testing.T) {
-	t.Run("one route", func(t *testing.T) { theCrowd(t, site) })
-	t.Run("two routes", func(t *testing.T) {
-		theCrowd(t, strings.Replace(site, "keybearer", "keybearer /elsewhere\n keybearer", 1))
-	})
+	for name, site := range map[string]string{
+		"one handler":  site,
+		"two handlers": strings.Replace(site, "keybearer", "keybearer /first\nkeybearer", 1),
+	} {
+		t.Run(name, func(t *testing.T) { theCrowdIsThatOf(t, site) })
+	}
 }
 
-func theCrowd(t *testing.T, site string) {
+func theCrowdIsThatOf(t *testing.T, site string) {
 	limit := visitors.limit
 	visitors.limit = 2
 	t.Cleanup(func() { visitors.limit = limit })

@@ -23,9 +23,11 @@ func init() {
 	}
 }
 
-// shareListeners puts the server's listeners on our networks. With TLS they stay Caddy's, for HTTP/3.
+// shareListeners puts the server's listeners on our networks. With TLS they stay Caddy's, for HTTP/3, which takes no request from early data here:
+// whoever saw one could send it once more (RFC 8470).
 func shareListeners(server *caddyhttp.Server) {
 	if len(server.TLSConnPolicies) > 0 {
+		server.Allow0RTT = new(false)
 		return
 	}
 	for i, address := range server.Listen {

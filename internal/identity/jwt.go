@@ -162,7 +162,7 @@ func (h *header) check(keys *keySet) (payload []byte, unknown bool, err error) {
 		return nil, false, flawed("does not name its key, and its issuer has many", "have the issuer set kid")
 	}
 	for _, key := range fitting {
-		if payload, err := h.jws.Verify(key); err == nil {
+		if payload, err := h.jws.Verify(verifier(h.alg, key)); err == nil {
 			return payload, false, nil
 		}
 	}

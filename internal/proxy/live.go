@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,11 +84,13 @@ const (
 	confirm   = time.Second            // how long a pass that waits for the app holds, while no change is heard of
 )
 
-// watch ends uses until quit is closed: when a change is heard of, and while nothing is heard again and again.
+// watch ends uses until quit is closed: when a change is heard of, and while nothing is heard again and again. What proves their callers without a
+// record is asked for again and again.
 func (g *Gate) watch(quit <-chan struct{}) {
 	var unsure map[*use]time.Time
-	silence := time.NewTicker(confirm / 2)
+	silence, proofs := time.NewTicker(confirm/2), time.NewTicker(confirm)
 	defer silence.Stop()
+	defer proofs.Stop()
 	for {
 		var later <-chan time.Time
 		if len(unsure) > 0 {
@@ -102,6 +105,9 @@ func (g *Gate) watch(quit <-chan struct{}) {
 			}
 			g.look(nil) // nobody says that anything has changed: that the store cannot be asked ends nothing
 			continue
+		case <-proofs.C:
+			g.reprove()
+			continue
 		case <-quit:
 			return
 		}
@@ -113,13 +119,15 @@ func (g *Gate) watch(quit <-chan struct{}) {
 // say how, is unsure: it ends if that is not known before long. unsure, in and out, says since when each is.
 func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
 	still := map[*use]time.Time{}
+	ctx, cancel := context.WithTimeout(context.Background(), lookAgain) // for all: one that has to wait holds up no other
+	defer cancel()
 	for _, u := range g.live.list() {
-		expires, err := g.again(context.Background(), u)
+		expires, err := g.again(ctx, u)
 		if err == nil {
 			g.live.expire(u, expires, g.now())
 			continue
 		}
-		if err.Code == keybearer.StoreUnavailable || err.Code == keybearer.RateLimited { // nobody could be asked
+		if unasked(err) {
 			now := time.Now()
 			since, before := unsure[u]
 			if !before {
@@ -133,6 +141,31 @@ func (g *Gate) look(unsure map[*use]time.Time) map[*use]time.Time {
 		u.end(err)
 	}
 	return still
+}
+
+// unasked reports whether the error says no more than that nobody could be asked.
+func unasked(err *keybearer.Error) bool {
+	return err.Code == keybearer.StoreUnavailable || err.Code == keybearer.RateLimited || err.Code == keybearer.CallerGone
+}
+
+// reprove ends the uses whose proof holds no more, though no record has changed: the key or the certificate behind it was taken back.
+func (g *Gate) reprove() {
+	ctx, cancel := context.WithTimeout(context.Background(), confirm/2)
+	defer cancel()
+	for _, u := range g.live.list() {
+		if !foreign(&u.asks.evidence) {
+			continue
+		}
+		if _, err := g.identify(ctx, &u.asks.evidence); err != nil && !unasked(err) {
+			u.end(err)
+		}
+	}
+}
+
+// foreign reports whether evidence holds a proof that somebody else vouches for.
+func foreign(e *keybearer.Evidence) bool {
+	return e.TLS != nil && len(e.TLS.PeerCertificates) > 0 ||
+		slices.ContainsFunc(e.Tokens, func(text string) bool { return !keybearer.LooksLikeToken(text) })
 }
 
 // again judges a use that is under way, and says until when that holds if nothing changes. An outage is no reason to end it: what is known serves

@@ -117,12 +117,16 @@ var threats = []threat{
 	{
 		"Identity and policy", "a revoked secret that comes back by a race",
 		"caches are fenced by changes, and a use is judged again before it is sent and while it goes on",
-		"internal/fence: TestNoGetAfterAChangeGivesAnOlderValue TestALoadThatAChangeFellIntoIsDoneAgain; internal/proxy: TestAFillThatFinishesAfterARevokeRevivesNothing TestAStreamEndsWhenItsLeaveIsTakenAway TestASlowBodyDoesNotOutliveTheLeaveToSendIt; internal/proxy: TestSoakRaceOfUseAndRevokeIsLinearizable TestARevokedCallerIsRefusedByTheNextRequest",
+		"internal/fence: TestNoGetAfterAChangeGivesAnOlderValue TestALoadThatAChangeFellIntoIsDoneAgain; internal/proxy: TestAFillThatFinishesAfterARevokeRevivesNothing TestAStreamEndsWhenItsLeaveIsTakenAway TestASlowBodyDoesNotOutliveTheLeaveToSendIt; internal/proxy: TestSoakRaceOfUseAndRevokeIsLinearizable TestARevokedCallerIsRefusedByTheNextRequest TestAUseEndsWhenItsProofIsTakenBack TestAUseThatCannotBeJudgedHoldsUpNoRevocation",
 	},
 	{
 		"Identity and policy", "a caller that pretends to be another",
 		"proofs only, no forwarded field and no source address; certificates and JWTs are judged for each request; two proofs of two callers are refused",
-		"internal/identity: TestAClientCertificateProvesItsCallerOrIsRefused TestAResumedSessionIsJudgedAnew TestAWrongJWTProvesNobody TestAJWTForOthersDoesNotHold TestTwoJWTsOfTwoCallersAreRefused TestRootAndTheServerItselfAreNobodysCaller FuzzJWT TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive; internal/proxy: TestRefusalsOnBothEngines; internal/proxy: TestAllProofsOfARequestMustNameOneCaller TestProofsOfATunnelAndWhatIsInItMustNameOneCaller; internal/identity: TestAPeerProvesTheCallerOfItsUserOrGroup TestOnlyTheKindsThatAreConfiguredAreLookedAt TestARevocationListCountsAsSoonAsItIsRead; test/e2e: TestClientCertificates TestUnixPeers TestCallersByJWT; test/vectors: TestWycheproofJWS TestWycheproofSignatures",
+		"internal/identity: TestAClientCertificateProvesItsCallerOrIsRefused TestAResumedSessionIsJudgedAnew TestAWrongJWTProvesNobody TestAJWTForOthersDoesNotHold TestTwoJWTsOfTwoCallersAreRefused TestRootAndTheServerItselfAreNobodysCaller FuzzJWT TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive; internal/proxy: TestRefusalsOnBothEngines; internal/proxy: TestAllProofsOfARequestMustNameOneCaller TestProofsOfATunnelAndWhatIsInItMustNameOneCaller; internal/identity: TestAPeerProvesTheCallerOfItsUserOrGroup TestOnlyTheKindsThatAreConfiguredAreLookedAt TestARevocationListCountsAsSoonAsItIsRead; test/e2e: TestClientCertificates TestUnixPeers TestCallersByJWT; internal/identity: TestWycheproofJWS TestWycheproofSignatures",
+	},
+	{
+		"Identity and policy", "a request out of TLS early data, sent once more", "early data is not taken",
+		"caddymodule: TestNoRequestIsTakenFromEarlyData",
 	},
 	{
 		"Identity and policy", "an acting user that nobody asserted, or asserted before",
