@@ -72,8 +72,9 @@ const idLength = 26 // 16 random bytes
 // NewID returns a new opaque id with the prefix: 128 random bits, never reused.
 func NewID(prefix string) string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return prefix + base32Lower.EncodeToString(b[:])
+	_, _ = rand.Read(b[:])      // never fails (crypto/rand)
+	var text [4 + idLength]byte // with the usual prefix: only the string itself is allocated
+	return string(base32Lower.AppendEncode(append(text[:0], prefix...), b[:]))
 }
 
 // IsID reports whether s has the form of an id with the prefix.

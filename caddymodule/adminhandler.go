@@ -48,6 +48,7 @@ func (h *AdminHandler) Provision(ctx caddy.Context) error {
 		}
 	}
 	shareListeners(server)
+	visitors.watch(server)
 	app, err := ctx.App("keybearer")
 	if err != nil {
 		return err

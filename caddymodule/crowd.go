@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// maxWaiting is how many connections of apps may wait at a time, on all listeners together. A quarter of the files that the process may
+// maxWaiting is how many connections of apps and operators may wait at a time, on all listeners together. A quarter of the files that the process may
 // open, should that be less: the others are for destinations, store, keyring and audit log.
 const maxWaiting = 4096
 

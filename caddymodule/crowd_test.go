@@ -158,3 +158,26 @@ func TestAConnectionJoinsOnce(t *testing.T) {
 		t.Error("it has left, and waits")
 	}
 }
+
+// Whoever waits at the admin handler takes files from the same process, and is one of the crowd.
+func TestWhoWaitsAtTheAdminHandlerIsOfTheCrowdToo(t *testing.T) {
+	limit := visitors.limit
+	visitors.limit = 2
+	t.Cleanup(func() { visitors.limit = limit })
+	s := newStand(t)
+	s.mustLoad(basics+"\n}\n servers {\n timeouts {\n read_header 1h\n}", site+"http:// {\n bind unix/{env.STAND}/api.sock\n keybearer_admin\n}\n")
+	var waiting [3]net.Conn
+	for i := range waiting {
+		conn, err := net.Dial("unix", filepath.Join(s.dir, "api.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n")
+		waiting[i] = conn
+	}
+	_ = waiting[0].SetReadDeadline(time.Now().Add(20 * time.Second))
+	if n, err := waiting[0].Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("who waited longest got %d bytes, %v", n, err)
+	}
+}

@@ -40,7 +40,12 @@ type Tunnel struct {
 	TLS        *tls.ConnectionState
 	Peer       *keybearer.PeerCredentials
 	Credential string // as named by the CONNECT; "" if it named none
+
+	place place // until Close
 }
+
+// Close gives back what the tunnel took up of its caller's limits: to be called once, when its connection has ended.
+func (t *Tunnel) Close() { t.place.leave() }
 
 // Route is what the operator fixed for a listener. The zero value serves proxy and gateway mode.
 type Route struct {

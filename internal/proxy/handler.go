@@ -194,6 +194,9 @@ func (h *Handler) fields(into http.Header, p *Pass, resp *response) (nominated m
 			into[name] = scrubbed(p, values)
 		}
 	}
+	if len(into["Content-Length"]) > 1 || resp.ContentLength < 0 {
+		delete(into, "Content-Length") // of HTTP/2, where it need not be one
+	}
 	status := proxyName + "; received-status=" + strconv.Itoa(resp.StatusCode)
 	if foreign := foreignStatus(resp.Header["Proxy-Status"]); foreign != "" {
 		status = p.Scrub(foreign) + ", " + status
@@ -243,7 +246,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 
 func (h *Handler) trailers(w http.ResponseWriter, p *Pass, resp *response, nominated map[string]bool) {
 	for name, values := range resp.Trailer {
-		if p.comesBack(name, nominated) && len(values) > 0 {
+		if p.comesBack(name, nominated) && name != "Content-Length" && len(values) > 0 {
 			w.Header()[http.TrailerPrefix+name] = scrubbed(p, values)
 		}
 	}

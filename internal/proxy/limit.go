@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,8 @@ type limits struct {
 
 // quotaKey names a caller by its id, or a destination as the scope's credentials are sent to it.
 type quotaKey struct {
-	caller string
+	caller  string
+	tunnels bool // of the caller, not its requests
 
 	scope, host string
 	port        uint16
@@ -104,7 +106,7 @@ func (q *quota) idle(now time.Time) bool {
 	return q.gone
 }
 
-// place is what a pass takes up. The zero value takes up nothing. It belongs to its pass.
+// place is what a pass or a tunnel takes up. The zero value takes up nothing. It belongs to its pass or tunnel.
 type place struct {
 	caller, destination *quota
 	at                  quotaKey // of the destination
@@ -138,6 +140,17 @@ func (l *limits) enter(p *place, caller *keybearer.Caller, scope string, d *poli
 	return nil
 }
 
+// open gives a tunnel its place, or returns RateLimited. A caller may have as many open as requests under way, and these beside them: each holds a
+// connection, though nothing may be asked over it.
+func (l *limits) open(caller *keybearer.Caller, now time.Time) (place, *keybearer.Error) {
+	own := keybearer.Limits{Rate: keybearer.Unlimited, Concurrency: caller.Limits.Over(l.caller).Concurrency}
+	q, v, _ := l.admit(quotaKey{caller: caller.ID, tunnels: true}, own, now)
+	if v != entered {
+		return place{}, limited("the caller has as many tunnels open as it may", 0)
+	}
+	return place{caller: q}, nil
+}
+
 // leave gives the place back, once.
 func (p *place) leave() {
 	if p.caller != nil {
@@ -164,7 +177,7 @@ func (l *limits) admit(key quotaKey, limits keybearer.Limits, now time.Time) (*q
 		if q == nil {
 			l.mu.Lock()
 			if q = l.quotas[key]; q == nil {
-				q = &quota{}
+				q, key.host = &quota{}, strings.Clone(key.host) // a part of the request's first line, which would be kept with it
 				l.quotas[key] = q
 			}
 			l.mu.Unlock()

@@ -75,7 +75,7 @@ func (p *Pass) grant(s *snapshot, o *opened, d policy.Destination, a dial.Addres
 	p.Destination, p.Addresses, p.ScopeID = d, a, s.Scope.ID
 	p.Field, p.needles = o.field, o.needles
 	f := &p.filter
-	f.inject, f.cookies, f.trace, f.strict = fold(o.field.Name), s.Credential.PassCookies, s.Credential.PassTrace, strict
+	f.inject, f.cookies, f.trace, f.strict = o.folded, s.Credential.PassCookies, s.Credential.PassTrace, strict
 	f.scrub = s.Credential.ScrubBody
 	p.expires = s.Credential.ExpiresAt
 }

@@ -65,7 +65,7 @@ func (h *Handler) relay(p *Pass, resp *response, here net.Conn, read *bufio.Read
 	})()
 	defer here.Close()
 	defer there.Close()
-	app := impatient{here, h.proxy.stall}
+	app := &impatient{Conn: here, limit: h.proxy.stall}
 	if err := h.switched(app, p, resp); err != nil {
 		result.Err = &keybearer.Error{Code: keybearer.CallerGone, Op: "write answer", Err: err}
 	} else {
@@ -107,16 +107,15 @@ func (s *side) closeWrite() {
 	}
 }
 
-// CloseWrite lets what was written arrive, and no more follow.
-func (c impatient) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+// CloseWrite is that of the connection.
+func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
+
+func closeWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
 }
-
-// CloseWrite is that of the connection.
-func (b *buffered) CloseWrite() error { return impatient{Conn: b.Conn}.CloseWrite() }
 
 // end is how one direction ended: reading found the end of the stream when both are nil.
 type end struct{ read, write error }

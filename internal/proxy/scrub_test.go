@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -162,6 +163,33 @@ func TestAnAnswerThatCannotBeScrubbedIsRefused(t *testing.T) {
 			t.Errorf("%q, %v", text, err)
 		}
 	})
+}
+
+// An answer without a body has nothing to be taken out of, whichever version of HTTP it came over.
+func TestAnAnswerWithoutABodyIsNotTakenForACompressedOne(t *testing.T) {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		l := newLab(t)
+		if version == "HTTP/1.1" {
+			l.oneOne()
+		}
+		l.handle = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(must(strconv.Atoi(r.URL.Path[1:])))
+		}
+		l.scrubbing("s3cret-token")
+		app := l.client(l.serve(Route{}))
+		for _, tc := range []struct {
+			method, path string
+			status       int
+		}{{"HEAD", "/200", 200}, {"GET", "/304", 304}, {"GET", "/204", 204}, {"GET", "/200", 200}} {
+			resp := must(app.Do(l.request(tc.method, l.plain()+tc.path, "docs/crm", nil)))
+			body := must(io.ReadAll(resp.Body))
+			resp.Body.Close()
+			if r := <-l.seen; r.Proto != version || resp.StatusCode != tc.status || resp.Header.Get("Content-Encoding") != "gzip" {
+				t.Errorf("%s, %s %s: %s %v %s", r.Proto, tc.method, tc.path, resp.Status, resp.Header, body)
+			}
+		}
+	}
 }
 
 // What says of the bytes what they were before does not come back with others.

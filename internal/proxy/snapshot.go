@@ -191,6 +191,7 @@ func unavailable(ctx context.Context, err error) *keybearer.Error {
 type opened struct {
 	terms   *keybearer.Terms
 	field   inject.Field
+	folded  string     // the field's name
 	needles *scrub.Set // forms in which an answer could echo it
 	at      time.Time
 }
@@ -311,7 +312,7 @@ func (f *safe) unseal(ctx context.Context, at time.Time) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{terms: &bundle.Terms, field: field, needles: needles(bundle, field), at: at}, nil
+	return &opened{terms: &bundle.Terms, field: field, folded: fold(field.Name), needles: needles(bundle, field), at: at}, nil
 }
 
 // needles are what an answer could echo: the secret, and what carries it on the way.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -113,22 +114,38 @@ func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	return impatient{conn, t.c.stall}, nil
+	return &impatient{Conn: conn, limit: t.c.stall}, nil
 }
 
 // impatient is a connection on which each write has a limit: a peer that does not read would hold the request, and who waits for it,
-// for ever.
+// for ever. While a deadline is set, as package tls does for its farewell, that holds instead.
 type impatient struct {
 	net.Conn
 	limit time.Duration
+	told  atomic.Bool // of a deadline
 }
 
-func (c impatient) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
-		return 0, err
+func (c *impatient) Write(b []byte) (int, error) {
+	if !c.told.Load() {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+			return 0, err
+		}
 	}
 	return c.Conn.Write(b)
 }
+
+func (c *impatient) SetWriteDeadline(t time.Time) error {
+	c.told.Store(!t.IsZero())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *impatient) SetDeadline(t time.Time) error {
+	c.told.Store(!t.IsZero())
+	return c.Conn.SetDeadline(t)
+}
+
+// CloseWrite lets what was written arrive, and no more follow.
+func (c *impatient) CloseWrite() error { return closeWrite(c.Conn) }
 
 // send forwards with the secret. The header is a private map that nothing else sees; the secret is written into it here, last.
 func (t *transports) send(ctx context.Context, p *Pass, method string, header http.Header, b *body) (*http.Response, *keybearer.Error) {
@@ -161,13 +178,18 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 	case resp.StatusCode < 200 || resp.StatusCode > 999: // no status at all
 		failure = keybearer.NewError(keybearer.DestinationUnreachable, "the destination gave no final answer")
 	default:
-		failure = p.Scrubbable(resp.StatusCode, resp.Header, resp.Body != http.NoBody)
+		failure = p.Scrubbable(resp.StatusCode, resp.Header, hasBody(method, resp))
 	}
 	if failure != nil {
 		resp.Body.Close()
 		return nil, failure
 	}
 	return resp, nil
+}
+
+// hasBody reports whether an answer may have one (RFC 9110 section 6.4.1). Over HTTP/2 the body says nothing about that.
+func hasBody(method string, resp *http.Response) bool {
+	return method != http.MethodHead && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusNotModified && resp.ContentLength != 0
 }
 
 // targetURL makes net/http write exactly the bytes of target in the request line.

@@ -17,7 +17,7 @@ import (
 )
 
 // AdmitTunnel judges a CONNECT: its form and its caller. What it leads to is judged with each request inside. The id
-// is that of the request, for the answer. A refusal has been recorded.
+// is that of the request, for the answer. A refusal has been recorded; without one the engine must call Close of the tunnel.
 func (g *Gate) AdmitTunnel(ctx context.Context, c *Call) (t *Tunnel, id string, _ *keybearer.Error) {
 	p := g.newPass(c)
 	t, err := g.admitTunnel(ctx, c, p)
@@ -58,8 +58,12 @@ func (g *Gate) admitTunnel(ctx context.Context, c *Call, p *Pass) (*Tunnel, *key
 	if port == 443 {
 		return nil, keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
 	}
+	place, err := g.limits.open(caller, g.now())
+	if err != nil {
+		return nil, err
+	}
 	return &Tunnel{
-		Host: host, Port: port, Caller: caller.Name, Tokens: t.tokens, TLS: c.TLS, Peer: c.Peer, Credential: t.credential,
+		Host: host, Port: port, Caller: caller.Name, Tokens: t.tokens, TLS: c.TLS, Peer: c.Peer, Credential: t.credential, place: place,
 	}, nil
 }
 
@@ -79,18 +83,22 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, call *Call) {
 	}
 	conn, rw, herr := http.NewResponseController(w).Hijack()
 	if herr != nil {
+		tunnel.Close()
 		h.refuse(w, r, call, id, &keybearer.Error{Code: keybearer.Internal, Op: "hijack", Err: herr})
 		return
 	}
 	inner := &Handler{proxy: h.proxy, route: h.route, tunnel: tunnel, tunnels: h.tunnels}
 	call.Fields = nil // pooled; the tunnel has what it needs
-	h.tunnels.group.Go(func() { inner.serve(conn, rw, call, id) })
+	h.tunnels.group.Go(func() {
+		defer tunnel.Close()
+		inner.serve(conn, rw, call, id)
+	})
 }
 
 // serve speaks HTTP/1.1 on a hijacked connection until it ends.
 func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id string) {
 	defer conn.Close()
-	between := &lull{Conn: &buffered{impatient{conn, h.proxy.stall}, rw.Reader}, silent: true}
+	between := &lull{Conn: &buffered{&impatient{Conn: conn, limit: h.proxy.stall}, rw.Reader}, silent: true}
 	l := &oneConn{conn: between, closed: make(chan struct{})}
 	gone := make(chan struct{})
 	defer close(gone)

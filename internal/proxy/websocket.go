@@ -18,24 +18,17 @@ type handshake struct {
 // handshake finds the wish; nil: there is none. An Upgrade that names anything else, be it beside websocket, is none, and is removed
 // like any other: so nothing but a WebSocket ever comes of a request.
 func (c *Call) handshake() *handshake {
-	var named, versions, keys []string
-	wanted := false
+	if !c.Upgradable || !c.wantsUpgrade() {
+		return nil
+	}
+	var versions, keys []string
 	for _, f := range c.Fields {
 		switch fold(f.Name) {
-		case "upgrade":
-			named = append(named, strings.TrimSpace(f.Value))
-		case "connection":
-			for option := range strings.SplitSeq(f.Value, ",") {
-				wanted = wanted || strings.EqualFold(strings.TrimSpace(option), "upgrade")
-			}
 		case "sec-websocket-version":
 			versions = append(versions, strings.TrimSpace(f.Value))
 		case "sec-websocket-key":
 			keys = append(keys, strings.TrimSpace(f.Value))
 		}
-	}
-	if !wanted || !c.Upgradable || len(named) != 1 || !strings.EqualFold(named[0], "websocket") {
-		return nil
 	}
 	h := &handshake{}
 	switch {
@@ -51,6 +44,24 @@ func (c *Call) handshake() *handshake {
 		h.key = keys[0]
 	}
 	return h
+}
+
+// wantsUpgrade reports whether one Upgrade names websocket and nothing else, and Connection names Upgrade. Neither name has an alias to be folded.
+func (c *Call) wantsUpgrade() bool {
+	named, wanted := 0, false
+	for _, f := range c.Fields {
+		switch {
+		case strings.EqualFold(f.Name, "Upgrade"):
+			if named++; !strings.EqualFold(strings.TrimSpace(f.Value), "websocket") {
+				return false
+			}
+		case strings.EqualFold(f.Name, "Connection"):
+			for option := range strings.SplitSeq(f.Value, ",") {
+				wanted = wanted || strings.EqualFold(strings.TrimSpace(option), "upgrade")
+			}
+		}
+	}
+	return named == 1 && wanted
 }
 
 func handshakeError(detail string) *keybearer.Error {

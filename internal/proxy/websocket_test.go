@@ -393,3 +393,12 @@ func TestADestinationThatRefusesAWebSocketIsHeard(t *testing.T) {
 		}
 	}
 }
+
+func TestAPlainRequestPaysNothingForWebSockets(t *testing.T) {
+	call := &Call{Method: "GET", Upgradable: true, Fields: []Field{
+		{"User-Agent", "app/1.0"}, {"Connection", "keep-alive"}, {"Content-Type", "application/json"}, {"X_Request.Id", "1"},
+	}}
+	if n := testing.AllocsPerRun(100, func() { call.handshake() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

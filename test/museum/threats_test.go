@@ -59,7 +59,7 @@ var threats = []threat{
 	{
 		"Message", "requests hidden in others, on both sides",
 		"one parser, strict about framing; what goes on is framed anew; nothing behind a chunked or unread request is served",
-		"test/abuse: TestEveryAttackAtEveryServer; internal/proxy: TestTheRestOfABodyIsNeverARequest",
+		"test/abuse: TestEveryAttackAtEveryServer; internal/proxy: TestTheRestOfABodyIsNeverARequest TestOnlyALengthThatHoldsComesBack TestNoLengthComesBackAsATrailer",
 	},
 	{
 		"Message", "tunnels: Upgrade, h2c, CONNECT, TRACE",
@@ -140,7 +140,7 @@ var threats = []threat{
 	{
 		"Availability", "floods of connections, heads, frames; clients that wait",
 		"limits of time and size, of how many may wait, and of what a known caller may ask; who waits longest leaves first",
-		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp TestACallerThatAsksTooOftenIsToldWhenToComeBack TestOneStalledDestinationDoesNotTakeEverything TestAPlaceIsGivenBackHoweverTheRequestEnds; test/e2e: TestLimitsOfACaller TestAFloodOfUnknownTokens",
+		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp TestACallerThatAsksTooOftenIsToldWhenToComeBack TestOneStalledDestinationDoesNotTakeEverything TestAPlaceIsGivenBackHoweverTheRequestEnds TestACallerMayHaveAsManyTunnelsAsRequests; caddymodule: TestWhoWaitsAtTheAdminHandlerIsOfTheCrowdToo; test/e2e: TestLimitsOfACaller TestAFloodOfUnknownTokens",
 	},
 	{
 		"Availability", "crash, full disk, parts that are away",
