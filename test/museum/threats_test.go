@@ -10,27 +10,27 @@ var threats = []threat{
 	{
 		"Destination", "addresses that are not for everybody: private, loopback, link-local, metadata",
 		"every address that a name resolves to is judged, and the one that is dialled once more; IPv4 inside IPv6 is judged too",
-		"internal/dial/iana: TestTheTableIsThatOfTheRegistries; internal/dial: TestClassify TestListedAddresses TestClassifyAgreesWithASecondTable TestResolveJudgesAllAnswers TestConnectJudgesAgain; test/e2e: TestRefusals; internal/dial: TestSoakOfAddressesAgainstTwoOracles FuzzClassify",
+		"internal/dial/iana: TestTheTableIsThatOfTheRegistries; internal/dial: TestClassify TestListedAddresses TestClassifyAgreesWithASecondTable TestResolveJudgesAllAnswers TestConnectJudgesAgain TestSoakOfAddressesAgainstTwoOracles FuzzClassify; test/e2e: TestRefusals",
 	},
 	{
 		"Destination", "a name server that changes its answer",
 		"one resolution for each decision; one refused answer refuses all; the connection goes to what was judged",
-		"internal/dial: TestRebindingReachesNothing; internal/proxy: TestOnlyTheJudgedAddressIsDialled; internal/proxy: TestADialOfAnythingElseThanWasJudgedConnectsNowhere TestAKeptConnectionServesNobodyWhoIsRefused; caddymodule: TestAReloadJudgesDestinationsAnew",
+		"internal/dial: TestRebindingReachesNothing; internal/proxy: TestOnlyTheJudgedAddressIsDialled TestADialOfAnythingElseThanWasJudgedConnectsNowhere TestAKeptConnectionServesNobodyWhoIsRefused; caddymodule: TestAReloadJudgesDestinationsAnew",
 	},
 	{
 		"Destination", "odd spellings of addresses and hosts",
 		"one strict canonical form, read once, for rules and requests alike",
-		"policy: TestCanonicalHost TestRefusedHosts FuzzHost TestWebPlatformURLs TestWebPlatformNames TestParseAbsolute TestRefusedTargets TestParseOrigin TestParseAuthority FuzzParseAbsolute; policy: TestTheAlphabetOfAHost TestARefusedHostSaysWhatIsWrong TestNaughtyStrings TestSoakOfSpellings FuzzParseOrigin FuzzParseAuthority",
+		"policy: TestCanonicalHost TestRefusedHosts FuzzHost TestWebPlatformURLs TestWebPlatformNames TestParseAbsolute TestRefusedTargets TestParseOrigin TestParseAuthority FuzzParseAbsolute TestTheAlphabetOfAHost TestARefusedHostSaysWhatIsWrong TestNaughtyStrings TestSoakOfSpellings FuzzParseOrigin FuzzParseAuthority",
 	},
 	{
 		"Destination", "Host, request line, SNI and dialled address that disagree",
 		"one value, fixed by the decision; what the app says in Host does not count in proxy mode",
-		"test/e2e: TestPorts TestRouteMode TestGatewayOverHTTP2; internal/proxy: TestFixedRoutesRefuseEveryOtherWay; internal/proxy: TestOneDestinationInDialSNIHostAndAudit TestADialOfAnythingElseThanWasJudgedConnectsNowhere",
+		"test/e2e: TestPorts TestRouteMode TestGatewayOverHTTP2; internal/proxy: TestFixedRoutesRefuseEveryOtherWay TestOneDestinationInDialSNIHostAndAudit TestADialOfAnythingElseThanWasJudgedConnectsNowhere",
 	},
 	{
 		"Destination", "wildcards and paths that admit too much",
 		"compared label by label and segment by segment; no regular expression, no public suffix; ambiguous paths are refused",
-		"policy: TestParseRule TestRefusedRules TestNoWildcardSpansAPublicSuffix TestWildcardStopsAtPublicSuffixes FuzzParseRule TestAdmit TestAdmitAgreesWithTheModel TestPlainPath; policy: TestWildcardsAgainstTheWholePublicSuffixList TestTheAlphabetOfARulesPath; internal/proxy: TestThePathThatIsJudgedIsThePathThatIsSent TestAnyPathArrivesByteForByte TestOverridesGoOnlyWhereTheRuleIsOpen",
+		"policy: TestParseRule TestRefusedRules TestNoWildcardSpansAPublicSuffix TestWildcardStopsAtPublicSuffixes FuzzParseRule TestAdmit TestAdmitAgreesWithTheModel TestPlainPath TestWildcardsAgainstTheWholePublicSuffixList TestTheAlphabetOfARulesPath; internal/proxy: TestThePathThatIsJudgedIsThePathThatIsSent TestAnyPathArrivesByteForByte TestOverridesGoOnlyWhereTheRuleIsOpen",
 	},
 	{
 		"Destination", "redirects with the credential in the hand", "never followed",
@@ -64,12 +64,12 @@ var threats = []threat{
 	{
 		"Message", "tunnels: Upgrade, h2c, CONNECT, TRACE",
 		"Upgrade is dropped but for a WebSocket that the credential allows, TRACE refused, and inside CONNECT each request is judged on its own",
-		"test/abuse: TestEveryAttackAtEveryServer; test/e2e: TestTunnel; internal/proxy: TestPlainHTTPInsideATunnel TestATLSHelloInATunnelIsRefusedInClear TestAnUnasked101IsRefused TestARequestBecomesAWebSocketOnlyWhereRowAndSealAllow TestOnlyTheExactWishIsAWebSocket TestAnAnswerOf101MustBeTheRightOne TestAWebSocketEndsWithItsLeave; test/e2e: TestWebSockets TestWebSocketsAreCut; internal/proxy: TestAWebSocketEndsWhenItsCredentialExpires",
+		"test/abuse: TestEveryAttackAtEveryServer; test/e2e: TestTunnel TestWebSockets TestWebSocketsAreCut; internal/proxy: TestPlainHTTPInsideATunnel TestATLSHelloInATunnelIsRefusedInClear TestAnUnasked101IsRefused TestARequestBecomesAWebSocketOnlyWhereRowAndSealAllow TestOnlyTheExactWishIsAWebSocket TestAnAnswerOf101MustBeTheRightOne TestAWebSocketEndsWithItsLeave TestAWebSocketEndsWhenItsCredentialExpires",
 	},
 	{
 		"Message", "a destination that repeats the secret, speaks for us, or sends what is no answer",
 		"fields and trailers are scrubbed, bodies and WebSocket messages where the credential says so; what speaks for us is removed, the rest is refused or cut, and the log quotes nobody",
-		"test/abuse: TestEveryMisanswer; internal/proxy: TestTheDestinationCannotSpeakForUsNorEchoTheSecret TestTheSecretDoesNotComeBackAsTheNameOfAField TestBodiesComeBackWithoutTheSecretAndAsLongAsTheyWere TestMessagesComeBackWithoutTheSecret FuzzForeignProxyStatus TestTheLogNeverQuotesADestination; internal/scrub: TestATextSplitAnywhereIsScrubbedLikeTheWhole TestTheSecretIsFoundInEveryRendering FuzzAReaderIsTheOracle; test/e2e: TestTrailers TestTheLogQuotesNoDestination; test/e2e: TestBodiesAreScrubbedInConstantMemory TestNginxIsScrubbed; internal/proxy: TestAnAnswerThatCannotBeScrubbedIsRefused TestARequestWhoseAnswerIsScrubbedAsksForPlainWholeBytes; internal/scrub: FuzzFramesKeepTheirForm",
+		"test/abuse: TestEveryMisanswer; internal/proxy: TestTheDestinationCannotSpeakForUsNorEchoTheSecret TestTheSecretDoesNotComeBackAsTheNameOfAField TestBodiesComeBackWithoutTheSecretAndAsLongAsTheyWere TestMessagesComeBackWithoutTheSecret FuzzForeignProxyStatus TestTheLogNeverQuotesADestination TestAnAnswerThatCannotBeScrubbedIsRefused TestARequestWhoseAnswerIsScrubbedAsksForPlainWholeBytes; internal/scrub: TestATextSplitAnywhereIsScrubbedLikeTheWhole TestTheSecretIsFoundInEveryRendering FuzzAReaderIsTheOracle FuzzFramesKeepTheirForm; test/e2e: TestTrailers TestTheLogQuotesNoDestination TestBodiesAreScrubbedInConstantMemory TestNginxIsScrubbed",
 	},
 	{
 		"Message", "control bytes and blanks in a secret", "refused when it is written",
@@ -83,7 +83,7 @@ var threats = []threat{
 	{
 		"Rest, memory, telemetry", "secrets in logs, errors, answers, metrics, panics",
 		"a secret prints as nothing under every verb; read models have no place for one; errors never repeat what they were given",
-		".: TestASecretDoesNotLeaveByFormatting; internal/admin: TestReadModelsHoldNoSecret TestErrorsNeverEcho TestSecretsNeverComeBack; test/e2e: TestNoSecretIsLeftAnywhere TestSweepFinds; test/e2e: TestTheLogQuotesNoDestination TestACrashLeavesNoSecret",
+		".: TestASecretDoesNotLeaveByFormatting; internal/admin: TestReadModelsHoldNoSecret TestErrorsNeverEcho TestSecretsNeverComeBack; test/e2e: TestNoSecretIsLeftAnywhere TestSweepFinds TestTheLogQuotesNoDestination TestACrashLeavesNoSecret",
 	},
 	{
 		"Rest, memory, telemetry", "configuration dumps, cores, debuggers and swap",
@@ -93,7 +93,7 @@ var threats = []threat{
 	{
 		"Rest, memory, telemetry", "ciphertext moved to another row, scope or version",
 		"what is sealed is bound to where it belongs, and carries its own rules",
-		".: TestTheSealContextDependsOnEveryField; internal/localkeys: TestOnlyCanonicalTextOpens; internal/custody: TestSecretStaysWhereItWasGivenFor; internal/proxy: TestASafeFitsOneCiphertextUnderOneKey; internal/localkeys: TestSoakMovedCiphertexts TestWycheproof; internal/transit: TestSoakMovedCiphertexts TestAnOldSnapshotOfVaultOpensNothingWithoutTheShare",
+		".: TestTheSealContextDependsOnEveryField; internal/localkeys: TestOnlyCanonicalTextOpens TestSoakMovedCiphertexts TestWycheproof; internal/custody: TestSecretStaysWhereItWasGivenFor; internal/proxy: TestASafeFitsOneCiphertextUnderOneKey; internal/transit: TestSoakMovedCiphertexts TestAnOldSnapshotOfVaultOpensNothingWithoutTheShare",
 	},
 	{
 		"Rest, memory, telemetry", "old secrets in files of the database",
@@ -103,26 +103,26 @@ var threats = []threat{
 	{
 		"Rest, memory, telemetry", "a restored backup that revives what was revoked",
 		"a number outside the store says how far its history went; older histories are refused until they are accepted",
-		"internal/anchor: TestARestoredBackupIsRefusedUntilItIsAccepted TestAnEmptiedStoreIsRefused TestNothingIsCommittedThatCannotBeAnchored; internal/custody: TestEveryChangeIsAnchored; internal/anchor: TestASharedStoreThatIsRestoredWhileItIsServedFrom TestADamagedFileIsRefused TestSoakKilledBetweenCommitAndAnchor; test/e2e: TestARestoredBackupRevivesNoRevokedCredential; test/fleet: TestARestoredPostgresRevivesNoRevokedGrant",
+		"internal/anchor: TestARestoredBackupIsRefusedUntilItIsAccepted TestAnEmptiedStoreIsRefused TestNothingIsCommittedThatCannotBeAnchored TestASharedStoreThatIsRestoredWhileItIsServedFrom TestADamagedFileIsRefused TestSoakKilledBetweenCommitAndAnchor; internal/custody: TestEveryChangeIsAnchored; test/e2e: TestARestoredBackupRevivesNoRevokedCredential; test/fleet: TestARestoredPostgresRevivesNoRevokedGrant",
 	},
 	{
 		"Identity and policy", "a credential of another scope, or without a grant",
 		"found by scope and name alone; the caller's scope and grant come before everything that could tell it something",
-		"policy: TestDecide TestDecideAgreesWithTheModel TestZeroValuesDeny TestForbiddenIsOneAnswer; internal/custody: TestPermissions TestHiddenIsAbsent; internal/custody: TestSoakPermissionsAgainstCedar; internal/proxy: TestAHeaderCanOnlyNarrow",
+		"policy: TestDecide TestDecideAgreesWithTheModel TestZeroValuesDeny TestForbiddenIsOneAnswer; internal/custody: TestPermissions TestHiddenIsAbsent TestSoakPermissionsAgainstCedar; internal/proxy: TestAHeaderCanOnlyNarrow",
 	},
 	{
 		"Identity and policy", "enumeration by what is answered, and how soon", "one refusal for all that a caller may not know, to the byte, and after the same time",
-		"internal/proxy: TestForbiddenLooksTheSameWhateverTheReason; test/e2e: TestRefusals; internal/proxy: TestSoakTimingOfForbidden; test/e2e: TestSoakTimingOfForbidden",
+		"internal/proxy: TestForbiddenLooksTheSameWhateverTheReason TestSoakTimingOfForbidden; test/e2e: TestRefusals TestSoakTimingOfForbidden",
 	},
 	{
 		"Identity and policy", "a revoked secret that comes back by a race",
 		"caches are fenced by changes, and a use is judged again before it is sent and while it goes on",
-		"internal/fence: TestNoGetAfterAChangeGivesAnOlderValue TestALoadThatAChangeFellIntoIsDoneAgain; internal/proxy: TestAFillThatFinishesAfterARevokeRevivesNothing TestAStreamEndsWhenItsLeaveIsTakenAway TestASlowBodyDoesNotOutliveTheLeaveToSendIt; internal/proxy: TestSoakRaceOfUseAndRevokeIsLinearizable TestARevokedCallerIsRefusedByTheNextRequest TestAUseEndsWhenItsProofIsTakenBack TestAUseThatCannotBeJudgedHoldsUpNoRevocation",
+		"internal/fence: TestNoGetAfterAChangeGivesAnOlderValue TestALoadThatAChangeFellIntoIsDoneAgain; internal/proxy: TestAFillThatFinishesAfterARevokeRevivesNothing TestAStreamEndsWhenItsLeaveIsTakenAway TestASlowBodyDoesNotOutliveTheLeaveToSendIt TestSoakRaceOfUseAndRevokeIsLinearizable TestARevokedCallerIsRefusedByTheNextRequest TestAUseEndsWhenItsProofIsTakenBack TestAUseThatCannotBeJudgedHoldsUpNoRevocation",
 	},
 	{
 		"Identity and policy", "a caller that pretends to be another",
 		"proofs only, no forwarded field and no source address; certificates and JWTs are judged for each request; two proofs of two callers are refused",
-		"internal/identity: TestAClientCertificateProvesItsCallerOrIsRefused TestAResumedSessionIsJudgedAnew TestAWrongJWTProvesNobody TestAJWTForOthersDoesNotHold TestTwoJWTsOfTwoCallersAreRefused TestRootAndTheServerItselfAreNobodysCaller FuzzJWT TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive; internal/proxy: TestRefusalsOnBothEngines; internal/proxy: TestAllProofsOfARequestMustNameOneCaller TestProofsOfATunnelAndWhatIsInItMustNameOneCaller; internal/identity: TestAPeerProvesTheCallerOfItsUserOrGroup TestOnlyTheKindsThatAreConfiguredAreLookedAt TestARevocationListCountsAsSoonAsItIsRead; test/e2e: TestClientCertificates TestUnixPeers TestCallersByJWT; internal/identity: TestWycheproofJWS TestWycheproofSignatures",
+		"internal/identity: TestAClientCertificateProvesItsCallerOrIsRefused TestAResumedSessionIsJudgedAnew TestAWrongJWTProvesNobody TestAJWTForOthersDoesNotHold TestTwoJWTsOfTwoCallersAreRefused TestRootAndTheServerItselfAreNobodysCaller FuzzJWT TestATokenProvesItsCallerWhileBothLive TestTheFixedCallerMustBeThereAndLive TestAPeerProvesTheCallerOfItsUserOrGroup TestOnlyTheKindsThatAreConfiguredAreLookedAt TestARevocationListCountsAsSoonAsItIsRead TestWycheproofJWS TestWycheproofSignatures; internal/proxy: TestRefusalsOnBothEngines TestAllProofsOfARequestMustNameOneCaller TestProofsOfATunnelAndWhatIsInItMustNameOneCaller; test/e2e: TestClientCertificates TestUnixPeers TestCallersByJWT",
 	},
 	{
 		"Identity and policy", "a request out of TLS early data, sent once more", "early data is not taken",
@@ -131,16 +131,16 @@ var threats = []threat{
 	{
 		"Identity and policy", "an acting user that nobody asserted, or asserted before",
 		"a signed assertion for this caller, with our audience and a short life, that counts once",
-		"internal/identity: TestAnAssertionThatDoesNotHold TestAnAssertionThatCannotBeJudged TestNoAssertionIsOlderThanItMayLive TestTheIDOfAnAssertion; test/e2e: TestActingUsers TestActingUsersInATunnel; internal/sqlstore: TestSpender; test/fleet: TestAnAssertionCountsOnceInAFleet; test/e2e: TestAStreamEndsWithItsUsersGrant",
+		"internal/identity: TestAnAssertionThatDoesNotHold TestAnAssertionThatCannotBeJudged TestNoAssertionIsOlderThanItMayLive TestTheIDOfAnAssertion; test/e2e: TestActingUsers TestActingUsersInATunnel TestAStreamEndsWithItsUsersGrant; internal/sqlstore: TestSpender; test/fleet: TestAnAssertionCountsOnceInAFleet",
 	},
 	{
 		"Identity and policy", "a rule widened to collect a secret", "widening needs the secret again",
-		"internal/custody: TestWideningNeedsTheSecret; policy: TestWidens TestWidensMissesNothing; internal/custody: TestATrialIsForNarrowing",
+		"internal/custody: TestWideningNeedsTheSecret TestATrialIsForNarrowing; policy: TestWidens TestWidensMissesNothing",
 	},
 	{
 		"Availability", "floods of connections, heads, frames; clients that wait",
 		"limits of time and size, of how many may wait, and of what a known caller may ask; who waits longest leaves first",
-		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp TestACallerThatAsksTooOftenIsToldWhenToComeBack TestOneStalledDestinationDoesNotTakeEverything TestAPlaceIsGivenBackHoweverTheRequestEnds TestACallerMayHaveAsManyTunnelsAsRequests; caddymodule: TestWhoWaitsAtTheAdminHandlerIsOfTheCrowdToo; test/e2e: TestLimitsOfACaller TestAFloodOfUnknownTokens",
+		"test/abuse: TestHonestRequestsAreServedUnderSiege; caddymodule: TestTheLongestWaitingLeaves TestTheCrowdIsThatOfTheServer TestTheHeadOfARequestIsNotWaitedForLong TestWhoWaitsAtTheAdminHandlerIsOfTheCrowdToo; internal/proxy: TestAnAppThatStallsInATunnelIsLetGo TestADestinationThatDoesNotReadHoldsNoDrainUp TestACallerThatAsksTooOftenIsToldWhenToComeBack TestOneStalledDestinationDoesNotTakeEverything TestAPlaceIsGivenBackHoweverTheRequestEnds TestACallerMayHaveAsManyTunnelsAsRequests; test/e2e: TestLimitsOfACaller TestAFloodOfUnknownTokens",
 	},
 	{
 		"Availability", "crash, full disk, parts that are away",
