@@ -11,8 +11,9 @@ import (
 )
 
 // maxWaiting is how many connections of apps and operators may wait at a time, on all listeners together. A quarter of the files that the process may
-// open, should that be less: the others are for destinations, store, keyring and audit log.
-const maxWaiting = 4096
+// open, should that be less: the others are for destinations, store, keyring and audit log. A new connection waits until its first request has been
+// read, so a burst of thousands of apps that start together must find room.
+const maxWaiting = 8192
 
 // crowd holds the connections on which no request is being served: new, idle, or in the middle of a head. Anybody can open such, and needs to
 // prove nothing. When there are too many the one that has waited longest is closed: who connects to ask something does so at

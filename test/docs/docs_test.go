@@ -18,7 +18,9 @@ var elsewhere = map[string]string{
 	"make test":        "this test is part of it",
 	"make check":       "the continuous integration runs it",
 	"make bench":       "takes minutes and both processors",
-	"make soak":        "takes hours",
+	"make security":    "its tests run with all others; it counts their cases and writes the page anew",
+	"make mutate":      "runs the tests of each guarding package a thousand times",
+	"make soak":        "takes hours; a small share of it runs with all tests",
 	"make reliability": "its tests run with all others; it writes the page anew",
 }
 
