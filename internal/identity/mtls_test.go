@@ -661,7 +661,8 @@ func TestWhatIsWrongWithMTLSIsSaidWithTheFix(t *testing.T) {
 		}
 		return hash
 	}
-	if list := ca.RevokeFile(t); with(list) != with(list) || with(list) == with(ca.RevokeFile(t)) {
+	list := ca.RevokeFile(t)
+	if first, again := with(list), with(list); first != again || first == with(ca.RevokeFile(t)) {
 		t.Error("the fingerprint is not that of the lists")
 	}
 	broken := harness.WriteFile(t, filepath.Join(t.TempDir(), "broken.pem"), []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
