@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -94,16 +95,14 @@ func TestAReloadJudgesDestinationsAnew(t *testing.T) {
 		s.mustLoad(basics+lists, site)
 		kept(t)
 		s.write("ca.crl", string(ca.Revoke(t, nil, cert)))
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		harness.Await(t, "that the list holds", time.Minute, func() error {
 			res, _ := s.send(tr, s.request("POST", "hello"))
-			if res.StatusCode == 502 {
-				break
+			s.taken()
+			if res.StatusCode != 502 {
+				return errors.New(res.Status)
 			}
-			if time.Now().After(deadline) {
-				t.Fatal("the list does not hold")
-			}
-		}
-		s.taken()
+			return nil
+		})
 		refused(t, "the certificate was revoked")
 	})
 }

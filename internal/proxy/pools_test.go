@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -232,15 +233,16 @@ func TestAKeptConnectionServesNobodyWhoIsRefused(t *testing.T) {
 	}
 	// The name leads elsewhere now. The answer before serves for some seconds, the connection that it led to must not after that.
 	dns.Set("api.test", netip.MustParseAddr("127.0.0.3"))
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	harness.Await(t, "that the new answer counts", time.Minute, func() error {
 		status, code, _ := l.ask(addr, "docs/flip", d.url)
-		if code == keybearer.AddressDenied {
-			break
-		}
-		if status != 200 || time.Now().After(deadline) {
+		switch {
+		case code == keybearer.AddressDenied:
+			return nil
+		case status != 200:
 			t.Fatalf("%d %s", status, code)
 		}
-	}
+		return errors.New("the answer before serves")
+	})
 	told = d.told.Load()
 	for range 3 {
 		if _, code, _ := l.ask(addr, "docs/flip", d.url); code != keybearer.AddressDenied {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -269,12 +270,12 @@ func TestAListThatChangesEndsConnectionsAndSessions(t *testing.T) {
 	}
 	told, before := d.told.Load(), lists.Issue()
 	writeList(t, path, ca.Revoke(t, nil, cert))
-	for deadline := time.Now().Add(time.Minute); lists.Issue() == before; {
-		if time.Now().After(deadline) {
-			t.Fatal("the list was not read anew")
+	harness.Await(t, "that the list is read anew", time.Minute, func() error {
+		if lists.Issue() == before {
+			return errors.New("it is the one before")
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	})
 	for range 2 {
 		if status, code, says := l.ask(addr, "docs/crm", d.url); code != keybearer.DestinationTLSFailed || !strings.Contains(says, string(revocation.Revoked)) {
 			t.Error(status, code, says)

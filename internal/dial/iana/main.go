@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"go/format"
-	"log"
 	"net/netip"
 	"os"
 	"slices"
@@ -31,7 +30,8 @@ func main() {
 		err = os.WriteFile(os.Args[1], table, 0o644)
 	}
 	if err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, "iana:", err)
+		os.Exit(1)
 	}
 }
 
