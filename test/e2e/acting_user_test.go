@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -172,19 +171,7 @@ func TestActingUsersInATunnel(t *testing.T) {
 	proof := "Proxy-Authorization: Bearer " + a.tokens["billing"]
 	isRefusal(t, a.ask(t, request("CONNECT", "api.example.com:80", "api.example.com:80", proof, "Keybearer-Acting-User: "+a.assertion(nil))), keybearer.TagInvalid, 400)
 
-	conn, err := net.Dial("tcp", a.Proxy.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	say := func(text string) *answer {
-		if _, err := io.WriteString(conn, text); err != nil {
-			t.Fatal(err)
-		}
-		method, _, _ := strings.Cut(text, " ")
-		return readAnswer(t, conn, method)
-	}
+	say := talk(t, a.Proxy.String())
 	if got := say(request("CONNECT", "api.example.com:80", "api.example.com:80", proof)); got.StatusCode != 200 {
 		t.Fatalf("CONNECT: %s", got.raw)
 	}

@@ -7,8 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -85,19 +83,7 @@ func TestCallersByJWT(t *testing.T) {
 	proves("gateway mode", request("GET", "/hook", w.Proxy.String(), crm, "Keybearer-Destination: https://api.example.com", "Authorization: Bearer "+token, harness.IDHeader+": "+at), "docs/crm", at)
 
 	// Inside a tunnel the proof of the CONNECT carries over, and is judged anew.
-	conn, err := net.Dial("tcp", w.Proxy.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	say := func(text string) *answer {
-		if _, err := io.WriteString(conn, text); err != nil {
-			t.Fatal(err)
-		}
-		method, _, _ := strings.Cut(text, " ")
-		return readAnswer(t, conn, method)
-	}
+	say := talk(t, w.Proxy.String())
 	if a := say(request("CONNECT", "api.example.com:80", "api.example.com:80", "Proxy-Authorization: Bearer "+token)); a.StatusCode != 200 {
 		t.Fatalf("CONNECT: %s", a.raw)
 	}

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -201,4 +203,23 @@ func otherPort(r *harness.Recorder, port uint16) netip.AddrPort {
 // proxyURL sends a Go client's requests through Keybearer.
 func (w *world) proxyURL() func(*http.Request) (*url.URL, error) {
 	return http.ProxyURL(&url.URL{Scheme: "http", Host: w.Proxy.String()})
+}
+
+// talk opens a connection on which one request is said after the other.
+func talk(t *testing.T, addr string) (say func(string) *answer) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return func(text string) *answer {
+		t.Helper()
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		method, _, _ := strings.Cut(text, " ")
+		return readAnswer(t, conn, method)
+	}
 }
