@@ -58,6 +58,7 @@ func New(cfg Config) http.Handler {
 	c.open("POST /sign-out", (*visit).signOut)
 	c.page("GET /{$}", (*visit).home)
 	c.credentialRoutes()
+	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }
@@ -82,6 +83,9 @@ func (c *console) open(pattern string, fn func(*visit) error) {
 }
 
 func (v *visit) home() error { return v.redirect("/credentials") }
+
+// keys tells of the keys, for browsers that do not open them over the page.
+func (v *visit) keys() error { return v.show("keys", "Keys", nil) }
 
 func (v *visit) nowhere() error {
 	return keybearer.NewError(keybearer.NotFound, "there is no such page")
