@@ -40,7 +40,9 @@ func (a *App) start() error {
 	api := admin.Config{Custody: e.core.custody, Audit: a.readAudit(e.core), Logger: logs.logger()}
 	api.Authenticate = admin.Tokens(e.core.custody)
 	for _, h := range a.admins {
-		h.next = admin.New(api)
+		if h.next, err = a.openConsole(h, admin.New(api)); err != nil {
+			return err
+		}
 	}
 	if a.AdminSocket != "off" {
 		api.Authenticate = admin.Peers(peer)

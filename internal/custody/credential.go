@@ -63,7 +63,7 @@ func (c *Custody) view(a *Actor, on target, usage map[string]keybearer.Usage) Cr
 }
 
 func (a *Actor) listsGrants(on target) bool {
-	return a.Caller == nil && (a.level(on) >= keybearer.Administer || a.scopeAdmin(on.scope.ID))
+	return a.Caller == nil && (a.level(on) >= keybearer.Administer || a.ScopeAdmin(on.scope.ID))
 }
 
 // previous returns the version that a rollback goes back to, or nil.
@@ -119,7 +119,7 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 			return out, err
 		}
 		if s == nil {
-			if a.instanceAdmin() {
+			if a.InstanceAdmin() {
 				return out, noScope()
 			}
 			return out, nil
@@ -128,7 +128,7 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 	}
 	limit := clampLimit(q.Limit)
 	subject := q.Subject
-	if own := a.subjects(); subject == "" && len(own) == 1 && !a.instanceAdmin() && len(a.scopeIDs()) == 0 {
+	if own := a.subjects(); subject == "" && len(own) == 1 && !a.InstanceAdmin() && len(a.scopeIDs()) == 0 {
 		q.Subject = own[0] // the store can leave out what has no grant for it
 	}
 	var found []*keybearer.Credential
