@@ -24,6 +24,7 @@ class Browser {
   #chromium;
   #calls = new Map();
   #visiting = []; // the pages that are open, the last one in front
+  #sessions = new Map(); // what a browser keeps of a sign-in, by token
   #shots = 0;
 
   constructor(plan, chromium) {
@@ -52,8 +53,18 @@ class Browser {
   /** Runs a command of keybearer that must succeed, over the admin socket, and gives what it prints. */
   cli(stdin, ...args) { return this.call("cli", stdin, args); }
 
-  /** Opens a page of this look in a browser of its own, without cookies, for as long as fn takes. What fn throws fails a check, and the flow goes on. */
-  async visit(look, fn, { url = this.url, state } = {}) {
+  /** Signs in on a page as who holds the token, the operator ada unless it says otherwise, and ends on the console's start. */
+  async signIn(page, token = this.arguments.token) {
+    await page.goto("/sign-in");
+    await page.getByLabel("Operator token").fill(token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign out" }).waitFor();
+  }
+
+  /** Opens a page of this look in a browser of its own for as long as fn takes, signed in with the token as, if there is one. What fn throws fails a
+   *  check, and the flow goes on. */
+  async visit(look, fn, { url = this.url, as } = {}) {
+    const state = as && await this.#session(as);
     const context = await this.#chromium.newContext({
       baseURL: url, colorScheme: look.scheme, viewport: { width: look.width, height: look.width < 600 ? 640 : 800 },
       reducedMotion: "reduce", locale: "en-GB", timezoneId: "UTC", storageState: state,
@@ -106,6 +117,17 @@ class Browser {
       if (Date.now() > end) throw new Error(`not within 30 s: ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  /** The cookies of a browser in which the token was signed in once. */
+  async #session(token) {
+    if (!this.#sessions.has(token)) {
+      const context = await this.#chromium.newContext({ baseURL: this.url });
+      await this.signIn(await context.newPage(), token);
+      this.#sessions.set(token, await context.storageState());
+      await context.close();
+    }
+    return this.#sessions.get(token);
   }
 
   async #tell(name, detail = "") {
