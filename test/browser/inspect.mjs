@@ -26,10 +26,12 @@ export class Watch {
       const to = new URL(r.url());
       if (to.origin !== origin && to.protocol !== "data:") add(`foreign request: ${r.url()}`);
     });
+    const saved = new Set();
+    page.on("response", (r) => r.headers()["content-disposition"]?.startsWith("attachment") && saved.add(r.url()));
     page.on("requestfailed", (r) => {
-      // A page that is left ends its streams and what it searches for.
-      const left = r.failure().errorText === "net::ERR_ABORTED" && ["eventsource", "fetch", "xhr"].includes(r.resourceType());
-      if (!left) add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
+      // A page that is left ends its streams and what it searches for, and what is saved as a file opens no page.
+      const ended = r.failure().errorText === "net::ERR_ABORTED" && (["eventsource", "fetch", "xhr"].includes(r.resourceType()) || saved.has(r.url()));
+      if (!ended) add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
     });
     page.on("response", (r) => {
       if (r.status() >= 400 && !watch.#expected.has(r.status())) add(`status ${r.status()}: ${r.request().method()} ${r.url()}`);
