@@ -50,8 +50,8 @@ func New(cfg Config) http.Handler {
 	c.page("GET /{$}", (*visit).home)
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
-	c.page("GET /help/keys", (*visit).keys)
 	c.auditRoutes()
+	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }

@@ -78,7 +78,9 @@ func (c *Custody) firstGrants(ctx context.Context, cred *keybearer.Credential, a
 		in := fmt.Sprintf("grants[%d].", i)
 		if err := c.checkGrant(ctx, g.Subject, g.Level); err != nil {
 			e := *keybearer.AsError(err)
-			e.Field = in + e.Field
+			if e.Field != "" {
+				e.Field = in + e.Field
+			}
 			return nil, &e
 		}
 		at, had := findGrant(cred.Grants, g.Subject)
