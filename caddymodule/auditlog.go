@@ -68,9 +68,14 @@ func (a *App) readAudit(c *core) admin.AuditLog {
 	return nil
 }
 
-// Tail implements [admin.AuditLog].
+// Tail returns the last n events for which keep is true, oldest first; keep is asked from the newest event on.
 func (r readable) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
 	return audit.Tail(ctx, r.log.Path(), n, keep)
+}
+
+// Backwards implements [admin.AuditLog].
+func (r readable) Backwards(ctx context.Context, visit func(*keybearer.Event) bool) error {
+	return audit.Backwards(ctx, r.log.Path(), visit)
 }
 
 // Subscribe implements [admin.AuditLog].
