@@ -37,7 +37,17 @@ func (s *Store) Credentials(ctx context.Context, q keybearer.Query) (keybearer.P
 		f.add("kind = ?", string(q.Kind))
 	}
 	if q.Subject != "" {
-		f.add(s.engine.contains("subjects"), "\n"+string(q.Subject)+"\n")
+		f.any(s.granted("", q.Subject))
+	}
+	if q.Sight != nil {
+		seen := []condition{}
+		for _, id := range q.Sight.ScopeIDs {
+			seen = append(seen, condition{"scope_name = (SELECT name FROM scopes WHERE id = ?)", id})
+		}
+		for _, subject := range q.Sight.Subjects {
+			seen = append(seen, s.granted("!", subject))
+		}
+		f.any(seen...)
 	}
 	switch {
 	case q.AfterID != "":
@@ -61,6 +71,34 @@ type filter struct {
 func (f *filter) add(condition string, args ...any) {
 	f.where = append(f.where, condition)
 	f.args = append(f.args, args...)
+}
+
+// condition is one with one parameter.
+type condition struct {
+	text string
+	arg  string
+}
+
+// any adds the condition that one of these holds; of none it never does.
+func (f *filter) any(of ...condition) {
+	texts := make([]string, len(of))
+	for i, c := range of {
+		texts[i] = c.text
+		f.args = append(f.args, c.arg)
+	}
+	if len(of) == 0 {
+		texts = []string{"1 = 0"}
+	}
+	f.where = append(f.where, "("+strings.Join(texts, " OR ")+")")
+}
+
+// granted is the condition that the subject has a grant; with the mark "!" one of view or more.
+func (s *Store) granted(mark string, subject keybearer.Subject) condition {
+	c := condition{s.engine.contains("subjects"), "\n" + mark + string(subject) + "\n"}
+	if strings.HasPrefix(string(subject), "!") || strings.Contains(string(subject), "\n") { // no subject, and would be taken for a mark
+		c.arg = "\n\n"
+	}
+	return c
 }
 
 // filter returns the conditions that all kinds of record share.
@@ -101,11 +139,16 @@ func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, 
 	}
 	limit = min(limit, maxLimit)
 	columns := strings.Join(order, ", ")
-	text := "SELECT record, revision, " + columns + " FROM " + t.name
+	where := ""
 	if len(f.where) > 0 {
-		text += " WHERE " + strings.Join(f.where, " AND ")
+		where = " WHERE " + strings.Join(f.where, " AND ")
 	}
-	text += " ORDER BY " + columns + " LIMIT ?"
+	end := where + " ORDER BY " + columns + " LIMIT ?"
+	text := "SELECT record, revision, " + columns + " FROM " + t.name + end
+	if narrow := s.engine.listing(); narrow != "" && t.name == credentials.name && !byID {
+		text = "SELECT r.record, r.revision, l." + strings.Join(order, ", l.") + " FROM (SELECT id, " + columns + " FROM " + narrow + end + ") l JOIN " +
+			t.name + " r ON r.id = l.id ORDER BY l." + strings.Join(order, ", l.")
+	}
 
 	var page keybearer.Page[*T]
 	key := make([]string, len(order)) // of the last row in the page
