@@ -32,7 +32,13 @@ func (s *Store) Operators(ctx context.Context, q keybearer.Query) (keybearer.Pag
 
 // Credentials returns a page of credentials in order of scope name, then name; or in order of id.
 func (s *Store) Credentials(ctx context.Context, q keybearer.Query) (keybearer.Page[*keybearer.Credential], error) {
-	f := s.filter(&q)
+	f, order := s.credentialFilter(&q)
+	return list(ctx, s, credentials, &q, f, order...)
+}
+
+// credentialFilter returns the conditions of a listing of credentials and its order.
+func (s *Store) credentialFilter(q *keybearer.Query) (f *filter, order []string) {
+	f = s.filter(q)
 	if q.Kind != "" {
 		f.add("kind = ?", string(q.Kind))
 	}
@@ -54,12 +60,12 @@ func (s *Store) Credentials(ctx context.Context, q keybearer.Query) (keybearer.P
 		if q.ScopeID != "" {
 			f.add("scope_id = ?", q.ScopeID)
 		}
-		return list(ctx, s, credentials, &q, f, "id")
+		return f, []string{"id"}
 	case q.ScopeID != "":
 		// By name, so that the index of listings serves.
 		f.add("scope_name = (SELECT name FROM scopes WHERE id = ?)", q.ScopeID)
 	}
-	return list(ctx, s, credentials, &q, f, "scope_name", "name")
+	return f, []string{"scope_name", "name"}
 }
 
 // filter is the conditions of a listing.
@@ -117,44 +123,20 @@ func (s *Store) filter(q *keybearer.Query) *filter {
 // or AfterID when the order is by id.
 func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, f *filter, order ...string) (keybearer.Page[*T], error) {
 	op := "list " + t.name
-	byID := order[0] == "id"
-	switch {
-	case byID:
-		f.add("id > ?", q.AfterID)
-	case q.Cursor != "":
-		after, ok := records.ParseCursor(q.Cursor)
-		if !ok || len(after) != len(order) {
-			return keybearer.Page[*T]{}, s.engine.fail(op, keybearer.NewError(keybearer.Invalid, "the cursor is not one that a listing gave").
-				WithHint("begin again without a cursor"))
-		}
-		marks := "?" + strings.Repeat(", ?", len(order)-1)
-		f.where = append(f.where, "("+strings.Join(order, ", ")+") > ("+marks+")")
-		for _, part := range after {
-			f.args = append(f.args, part)
-		}
-	}
 	limit := q.Limit
 	if limit <= 0 {
 		limit = defaultLimit
 	}
 	limit = min(limit, maxLimit)
-	columns := strings.Join(order, ", ")
-	where := ""
-	if len(f.where) > 0 {
-		where = " WHERE " + strings.Join(f.where, " AND ")
+	text, err := s.pageText(t.name, q, f, order)
+	if err != nil {
+		return keybearer.Page[*T]{}, s.engine.fail(op, err)
 	}
-	end := where + " ORDER BY " + columns + " LIMIT ?"
-	text := "SELECT record, revision, " + columns + " FROM " + t.name + end
-	if narrow := s.engine.listing(); narrow != "" && t.name == credentials.name && !byID {
-		text = "SELECT r.record, r.revision, l." + strings.Join(order, ", l.") + " FROM (SELECT id, " + columns + " FROM " + narrow + end + ") l JOIN " +
-			t.name + " r ON r.id = l.id ORDER BY l." + strings.Join(order, ", l.")
-	}
-
 	var page keybearer.Page[*T]
 	key := make([]string, len(order)) // of the last row in the page
-	err := s.reads.each(ctx, text, append(f.args, limit+1), func(rows *sql.Rows) error {
+	err = s.reads.each(ctx, text, append(f.args, limit+1), func(rows *sql.Rows) error {
 		if len(page.Items) == limit {
-			if page.Next = records.Cursor(key...); byID {
+			if page.Next = records.Cursor(key...); order[0] == "id" {
 				page.Next = key[0]
 			}
 			return nil
@@ -178,4 +160,34 @@ func list[T any](ctx context.Context, s *Store, t table[T], q *keybearer.Query, 
 		return keybearer.Page[*T]{}, s.engine.fail(op, err)
 	}
 	return page, nil
+}
+
+// pageText is the query of a page, whose last parameter is how many rows. It adds to the filter where the page begins.
+func (s *Store) pageText(table string, q *keybearer.Query, f *filter, order []string) (string, error) {
+	byID := order[0] == "id"
+	switch {
+	case byID:
+		f.add("id > ?", q.AfterID)
+	case q.Cursor != "":
+		after, ok := records.ParseCursor(q.Cursor)
+		if !ok || len(after) != len(order) {
+			return "", keybearer.NewError(keybearer.Invalid, "the cursor is not one that a listing gave").WithHint("begin again without a cursor")
+		}
+		marks := "?" + strings.Repeat(", ?", len(order)-1)
+		f.where = append(f.where, "("+strings.Join(order, ", ")+") > ("+marks+")")
+		for _, part := range after {
+			f.args = append(f.args, part)
+		}
+	}
+	columns := strings.Join(order, ", ")
+	end := " ORDER BY " + columns + " LIMIT ?"
+	if len(f.where) > 0 {
+		end = " WHERE " + strings.Join(f.where, " AND ") + end
+	}
+	if narrow := s.engine.listing(); narrow != "" && table == credentials.name && !byID {
+		columns = "l." + strings.Join(order, ", l.")
+		return "SELECT r.record, r.revision, " + columns + " FROM (SELECT id, " + strings.Join(order, ", ") + " FROM " + narrow + end + ") l JOIN " +
+			table + " r ON r.id = l.id ORDER BY " + columns, nil
+	}
+	return "SELECT record, revision, " + columns + " FROM " + table + end, nil
 }
