@@ -26,7 +26,7 @@ const idle = 15 * time.Second
 
 // auditLog answers with events: JSON lines, or server-sent events when those are asked for. Following begins where the tail ends, without a gap.
 func (h *handler) auditLog(x *exchange) (*reply, error) {
-	v, err := x.parameters("limit", "follow", "scope", "credential", "caller", "id", "event", "code", "would_refuse")
+	v, err := x.parameters("limit", "follow", "scope", "credential", "caller", "user", "operator", "host", "q", "id", "event", "action", "code", "would_refuse", "since", "until", "before")
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +39,14 @@ func (h *handler) auditLog(x *exchange) (*reply, error) {
 		return nil, err
 	}
 	tried, err := flag(v, "would_refuse")
+	if err != nil {
+		return nil, err
+	}
+	since, err := moment(v, "since", time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	until, err := moment(v, "until", time.Time{})
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +65,16 @@ func (h *handler) auditLog(x *exchange) (*reply, error) {
 		scope, credential = s, c
 	}
 	is := func(want, have string) bool { return want == "" || want == have }
+	behind := v.Get("before") != ""
 	keep := func(e *keybearer.Event) bool {
-		return may(e) && is(scope, e.Scope) && (is(credential, e.Credential) || credential == e.CredentialID) &&
+		if behind { // the newest come first
+			behind = e.ID+"."+string(e.Phase) != v.Get("before")
+			return false
+		}
+		return may(e) && is(v.Get("user"), e.ActingUser) && is(v.Get("operator"), e.Operator) && is(v.Get("host"), e.Host) && is(v.Get("action"), e.Action) &&
+			(since.IsZero() || !e.Time.Before(since)) && (until.IsZero() || e.Time.Before(until)) &&
+			strings.Contains(strings.ToLower(strings.Join([]string{e.Scope, e.Credential, e.Caller, e.ActingUser, e.Operator, e.Host, e.Path, e.Rule, e.Action, string(e.Code)}, "\n")), strings.ToLower(v.Get("q"))) &&
+			is(scope, e.Scope) && (is(credential, e.Credential) || credential == e.CredentialID) &&
 			is(v.Get("caller"), e.Caller) && is(v.Get("id"), e.ID) && is(v.Get("event"), string(e.Kind)) && is(v.Get("code"), string(e.Code)) &&
 			(!tried || e.WouldRefuse != "")
 	}
