@@ -13,14 +13,37 @@ import (
 	"strings"
 )
 
-// switchFile is added to the package: it says which mutant is alive.
+// switchFile is added to the package: it says which mutant is alive, and notes the numbers of those that were asked for. Each is noted when it is
+// reached for the first time, so that no process, however it ends and whoever started it, takes what it knows with it.
 const switchFile = `package %s
 
-import "os"
+import (
+	"os"
+	"sync"
+)
 
-var mutantAlive = os.Getenv("KEYBEARER_MUTANT")
+var (
+	mutantAlive = os.Getenv("KEYBEARER_MUTANT")
+	mutantReach = os.Getenv("KEYBEARER_MUTANT_REACH")
+	mutantsSeen sync.Map
+)
 
-func mutant(id string) bool { return id == mutantAlive }
+func mutant(id string) bool {
+	if mutantReach == "" {
+		return id == mutantAlive
+	}
+	if _, seen := mutantsSeen.LoadOrStore(id, true); !seen {
+		f, err := os.OpenFile(mutantReach, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			panic(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(id + "\n"); err != nil {
+			panic(err)
+		}
+	}
+	return false
+}
 `
 
 // mutator rewrites the files of one package.

@@ -4,7 +4,6 @@ package main
 type target struct {
 	dir   string
 	files []string // those that hold guards
-	slow  string   // tests that are run only for the mutants that all others let live
 }
 
 // targets are the packages that decide, and that Caddy takes no part in.
@@ -19,5 +18,5 @@ var targets = []target{
 		"token.go", "budget.go", "mtls.go", "authorities.go", "subject.go", "verdicts.go", "peers.go",
 		"bearer.go", "jwt.go", "keyset.go", "user.go", "recognize.go", "issuer.go", "fetch.go",
 	}},
-	{dir: "internal/proxy", files: []string{"call.go", "fields.go", "gate.go", "limit.go", "live.go", "pass.go", "relay.go", "scrub.go", "snapshot.go", "status.go", "transport.go", "websocket.go"}, slow: "TestAUse|TestAStaple|TestAKept|Ends|InConstantMemory|TestBodies|TestAList|TestAFill|TestNothingIsDecided|TestAnyPath|Stall|Redirect|Soak|TestTimeouts|Drain"},
+	{dir: "internal/proxy", files: []string{"call.go", "fields.go", "gate.go", "limit.go", "live.go", "pass.go", "relay.go", "scrub.go", "snapshot.go", "status.go", "transport.go", "websocket.go"}},
 }
