@@ -9,7 +9,7 @@ type target struct {
 // targets are the packages that decide, and that Caddy takes no part in.
 var targets = []target{
 	{dir: "policy", files: []string{"decide.go", "admit.go", "target.go", "host.go", "rule.go", "widen.go", "header.go", "trial.go", "example.go"}},
-	{dir: "internal/dial", files: []string{"classify.go", "dial.go", "resolve.go"}},
+	{dir: "internal/dial", files: []string{"classify.go", "dial.go", "race.go", "resolve.go"}},
 	{dir: "internal/revocation", files: []string{"list.go", "lists.go", "staple.go"}},
 	{dir: "internal/inject", files: []string{"field.go"}},
 	{dir: "internal/scrub", files: []string{"automaton.go", "form.go", "frames.go", "reader.go", "set.go"}},
