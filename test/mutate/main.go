@@ -29,13 +29,15 @@ import (
 func main() {
 	only := flag.String("only", "", "this `package` alone")
 	match := flag.String("match", "", "`regexp` of the mutants to try, by name; nothing is written")
-	jobs := flag.Int("jobs", runtime.NumCPU(), "test binaries that run at a time")
-	verbose := flag.Bool("v", false, "tell of each mutant")
+	var o options
+	flag.DurationVar(&o.within, "within", 0, "try a mutant by as many tests as take this `time` together, the quickest: a first look; nothing is written")
+	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "test binaries that run at a time")
+	flag.BoolVar(&o.verbose, "v", false, "tell of each survivor")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	matches, err := regexp.Compile(*match)
-	if err != nil {
+	var err error
+	if o.match, err = regexp.Compile(*match); err != nil {
 		fail(err)
 	}
 	explained, err := readSurvivors("test/mutate/survivors.txt")
@@ -49,7 +51,7 @@ func main() {
 			continue
 		}
 		began := time.Now()
-		s, err := run(ctx, t, matches, *jobs, explained, *verbose)
+		s, err := run(ctx, t, o, explained)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", t.dir, err))
 		}
@@ -64,7 +66,7 @@ func main() {
 	if len(all) == 0 {
 		fail(fmt.Errorf("%s is not in targets.go", *only))
 	}
-	if *only == "" && *match == "" {
+	if *only == "" && *match == "" && o.within == 0 {
 		if err := report("docs/mutation.md", all, explained); err != nil {
 			fail(err)
 		}

@@ -19,6 +19,7 @@ type suite struct {
 	binary string
 	took   map[string]time.Duration // by test, alone
 	reach  map[int][]string         // the tests that come to a mutant, the quickest first
+	within time.Duration            // how long those may take together that are tried; 0: all are
 }
 
 // errSlow is that of tests that did not end in time: load may do that as well as a mutant.
@@ -73,13 +74,12 @@ func (s *suite) measure(ctx context.Context) error {
 // nothing: in parts of which each may take four times as long as the one before. Tests that do not end have to do so twice.
 func (s *suite) kills(ctx context.Context, id int) bool {
 	tests, budget := s.reach[id], 200*time.Millisecond
+	if s.within > 0 {
+		tests = tests[:s.fit(tests, s.within)]
+	}
 	for len(tests) > 0 && ctx.Err() == nil {
-		n, sum := 1, s.took[tests[0]]
-		for n < len(tests) && sum+s.took[tests[n]] <= budget {
-			sum += s.took[tests[n]]
-			n++
-		}
-		alive, limit := "KEYBEARER_MUTANT="+strconv.Itoa(id), 4*sum+20*time.Second
+		n := s.fit(tests, budget)
+		alive, limit := "KEYBEARER_MUTANT="+strconv.Itoa(id), 4*s.sum(tests[:n])+20*time.Second
 		_, err := s.try(ctx, tests[:n], limit, alive)
 		if errors.Is(err, errSlow) {
 			_, err = s.try(ctx, tests[:n], 2*limit, alive)
@@ -90,6 +90,22 @@ func (s *suite) kills(ctx context.Context, id int) bool {
 		tests, budget = tests[n:], 4*budget
 	}
 	return false
+}
+
+// fit returns how many of the tests take no longer together, but one at least if there are any.
+func (s *suite) fit(tests []string, budget time.Duration) int {
+	n := min(1, len(tests))
+	for n < len(tests) && s.sum(tests[:n+1]) <= budget {
+		n++
+	}
+	return n
+}
+
+func (s *suite) sum(tests []string) (all time.Duration) {
+	for _, t := range tests {
+		all += s.took[t]
+	}
+	return all
 }
 
 // try runs tests until one fails.

@@ -9,10 +9,19 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"time"
 )
 
+// options are how mutants are tried.
+type options struct {
+	match   *regexp.Regexp // those whose names match
+	within  time.Duration  // by tests that take no longer together; 0: by all
+	jobs    int
+	verbose bool
+}
+
 // run builds the test binary of the target with all its mutants, finds which tests come to which, and tries each mutant whose name matches.
-func run(ctx context.Context, t target, match *regexp.Regexp, jobs int, explained map[string]string, verbose bool) (score, error) {
+func run(ctx context.Context, t target, o options, explained map[string]string) (score, error) {
 	s := score{dir: t.dir, files: len(t.files)}
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {
@@ -23,6 +32,7 @@ func run(ctx context.Context, t target, match *regexp.Regexp, jobs int, explaine
 	if err != nil {
 		return s, err
 	}
+	tests.within = o.within
 	if err := tests.measure(ctx); err != nil {
 		return s, err
 	}
@@ -30,7 +40,7 @@ func run(ctx context.Context, t target, match *regexp.Regexp, jobs int, explaine
 	next := make(chan int)
 	var mu sync.Mutex
 	var workers sync.WaitGroup
-	for range jobs {
+	for range o.jobs {
 		workers.Go(func() {
 			for id := range next {
 				killed := tests.kills(ctx, id)
@@ -38,13 +48,13 @@ func run(ctx context.Context, t target, match *regexp.Regexp, jobs int, explaine
 					return
 				}
 				mu.Lock()
-				s.add(names[id], killed, len(tests.reach[id]), explained, verbose)
+				s.add(names[id], killed, len(tests.reach[id]), explained, o.verbose)
 				mu.Unlock()
 			}
 		})
 	}
 	for id, name := range names {
-		if !match.MatchString(name) {
+		if !o.match.MatchString(name) {
 			continue
 		}
 		select {
