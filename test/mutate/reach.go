@@ -79,7 +79,7 @@ func (s *suite) kills(ctx context.Context, id int) bool {
 	}
 	for len(tests) > 0 && ctx.Err() == nil {
 		n := s.fit(tests, budget)
-		alive, limit := "KEYBEARER_MUTANT="+strconv.Itoa(id), 4*s.sum(tests[:n])+20*time.Second
+		alive, limit := "KEYBEARER_MUTANT="+strconv.Itoa(id), 4*s.sum(tests[:n])+12*time.Second
 		_, err := s.try(ctx, tests[:n], limit, alive)
 		if errors.Is(err, errSlow) {
 			_, err = s.try(ctx, tests[:n], 2*limit, alive)
