@@ -15,7 +15,8 @@ type Filter struct {
 	UsableBy []keybearer.Subject // those on which one of the subjects holds use
 }
 
-// Bounds of what one listing reads in search of what the actor may see and the filter keeps.
+// Bounds of what one listing reads in search of what the actor may see and the filter keeps: the store knows nothing of states, nor of the scopes that a
+// caller is bound to, nor of whose grants the actor may search for.
 const (
 	maxLooked    = 8000 // records
 	lookedAtOnce = 1000
@@ -48,8 +49,8 @@ func (c *Custody) FilterCredentials(ctx context.Context, ask Ask, scope string, 
 	if err != nil {
 		return out, err
 	}
-	if own := a.subjects(); q.Subject == "" && len(own) == 1 && !a.InstanceAdmin() && len(a.scopeIDs()) == 0 {
-		q.Subject = own[0] // the store can leave out what has no grant for it
+	if q.Sight = nil; !a.InstanceAdmin() { // the store leaves out most of what keep would, so that few among many are found at once
+		q.Sight = &keybearer.Sight{Subjects: a.subjects(), ScopeIDs: a.scopeIDs()}
 	}
 	var found []*keybearer.Credential
 	limit := clampLimit(q.Limit)
