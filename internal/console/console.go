@@ -36,6 +36,9 @@ type Config struct {
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
 	Logger  *slog.Logger // optional: gets each failure of ours once, with its request id
 	Now     func() time.Time
+
+	// Probe sends a request through the proxy, as Test of custody permits; nil: this server forwards nothing.
+	Probe func(context.Context, Probe) (Probed, error)
 }
 
 type console struct {
@@ -58,6 +61,7 @@ func New(cfg Config) http.Handler {
 	c.open("POST /sign-out", (*visit).signOut)
 	c.page("GET /{$}", (*visit).home)
 	c.credentialRoutes()
+	c.credentialPageRoutes()
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }
