@@ -39,15 +39,10 @@ type checkPage struct {
 	Methods []Option
 	Report  *policy.Report // nil: nothing was asked yet
 	Nearest *shownRule
-	Fix     *fix
+	Fix     *Fix // without To: the person cannot do it themselves
 	CanTest bool // a request can be sent here, by the person
 	Why     string
 	Tested  *Probed
-}
-
-// fix is what would let a refused request pass: a link for who may, and words for who may not.
-type fix struct {
-	Text, To string // To "": the person cannot do it
 }
 
 // testMethods are those of a test request, which has no body.
@@ -131,7 +126,7 @@ func checkField(err error) error {
 }
 
 // fix is the next step after a refusal.
-func (v *visit) fix(o *one, r *policy.Report, asked *custody.CheckRequest) *fix {
+func (v *visit) fix(o *one, r *policy.Report, asked *custody.CheckRequest) *Fix {
 	if r.Decision == keybearer.Allow {
 		return nil
 	}
@@ -141,13 +136,13 @@ func (v *visit) fix(o *one, r *policy.Report, asked *custody.CheckRequest) *fix 
 	if n := len(r.Steps); n > 0 {
 		step = r.Steps[n-1].Name
 	}
-	may := func(yes bool, text, to string) *fix {
+	may := func(yes bool, text, to string) *Fix {
 		if yes {
-			return &fix{text, to}
+			return &Fix{text, to}
 		}
-		return &fix{Text: text}
+		return &Fix{Text: text}
 	}
-	grant := func(s keybearer.Subject) *fix {
+	grant := func(s keybearer.Subject) *Fix {
 		return may(o.CanAdminister(), "Grant use to "+string(s), o.Base+"/permissions?"+url.Values{"subject": {string(s)}, "level": {"use"}}.Encode()+"#add")
 	}
 	switch r.Code {
@@ -162,7 +157,7 @@ func (v *visit) fix(o *one, r *policy.Report, asked *custody.CheckRequest) *fix 
 		}
 		return grant(app)
 	case keybearer.UserRequired:
-		return &fix{Text: "The app says on whose behalf it asks: it sends a signed Keybearer-Acting-User assertion of somebody who holds use"}
+		return &Fix{Text: "The app says on whose behalf it asks: it sends a signed Keybearer-Acting-User assertion of somebody who holds use"}
 	case keybearer.CredentialDisabled:
 		return may(o.CanAdminister(), "Enable it", o.Base+"/danger")
 	case keybearer.CredentialExpired:
@@ -170,7 +165,7 @@ func (v *visit) fix(o *one, r *policy.Report, asked *custody.CheckRequest) *fix 
 	case keybearer.CredentialNeedsSecret:
 		return may(o.CanEdit(), "Set the secret", o.Base+"/secret")
 	case keybearer.CredentialDeleted:
-		return may(o.Level >= keybearer.Administer, "Restore it", o.Base)
+		return may(o.Level >= keybearer.Administer, "Restore it", o.Base+"/danger")
 	case keybearer.DestinationNotAllowed, keybearer.MethodNotAllowed:
 		line := origin(r.URL)
 		if r.Code == keybearer.MethodNotAllowed && r.Nearest != nil {

@@ -56,7 +56,7 @@ func (v *visit) delete() error {
 }
 
 func (v *visit) restore() error {
-	return v.act(v.Custody.RestoreCredential, v.overview, "", func(custody.Credential) string {
+	return v.act(v.Custody.RestoreCredential, v.credentialForm, "", func(custody.Credential) string {
 		return "Restored, as it was."
 	})
 }

@@ -1,11 +1,14 @@
 package console
 
 import (
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 )
 
 // historyPage tells who changed the credential.
@@ -53,10 +56,12 @@ func (v *visit) changes(o *one, n int) (found []change, may bool, err error) {
 	if err != nil || v.Audit == nil {
 		return nil, true, err
 	}
-	events, err := v.Audit.Tail(ctx, n, func(e *keybearer.Event) bool {
-		return e.Kind == keybearer.ChangeEvent && e.CredentialID == o.ID && reads(e)
-	})
-	if err != nil && keybearer.CodeOf(err) != keybearer.NotFound { // no file yet: no events yet
+	which, err := audit.ParseSelection(url.Values{"event": {string(keybearer.ChangeEvent)}, "credential": {o.ID}, "limit": {strconv.Itoa(n)}})
+	if err != nil {
+		return nil, true, err
+	}
+	events, _, err := which.Read(ctx, v.Audit, reads)
+	if err != nil {
 		return nil, true, err
 	}
 	for _, e := range slices.Backward(events) {

@@ -15,8 +15,8 @@ import (
 // soon is how long before its expiry a credential is shown to end.
 const soon = 14 * 24 * time.Hour
 
-// overviewPage shows one credential.
-type overviewPage struct {
+// credentialPage shows one credential.
+type credentialPage struct {
 	one
 	Activity *Chart
 	Rules    []keybearer.Rule // the first few
@@ -31,14 +31,14 @@ type overviewPage struct {
 // useLine is something to copy.
 type useLine struct{ Title, Text string }
 
-func (v *visit) credential() error { return v.overview(nil) }
+func (v *visit) credential() error { return v.credentialForm(nil) }
 
-func (v *visit) overview(f *form) error {
+func (v *visit) credentialForm(f *form) error {
 	o, err := v.one("", f)
 	if err != nil {
 		return err
 	}
-	p := overviewPage{one: o, Rules: o.Terms.Rules, Lines: v.useLines(&o)}
+	p := credentialPage{one: o, Rules: o.Terms.Rules, Lines: v.useLines(&o)}
 	if len(p.Rules) > 5 {
 		p.Rules, p.More = p.Rules[:4], len(p.Rules)-4
 	}
@@ -137,7 +137,7 @@ func (v *visit) useLines(o *one) []useLine {
 
 // rollback goes back to the previous secret.
 func (v *visit) rollback() error {
-	return v.act(v.Custody.RollbackCredential, v.overview, "", func(c custody.Credential) string {
+	return v.act(v.Custody.RollbackCredential, v.credentialForm, "", func(c custody.Credential) string {
 		return fmt.Sprintf("Rolled back to version %d.", c.Version)
 	})
 }
