@@ -55,6 +55,7 @@ func New(cfg Config) http.Handler {
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
 	c.credentialPageRoutes()
+	c.page("GET /help/keys", (*visit).keys)
 	c.auditRoutes()
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
@@ -80,6 +81,9 @@ func (c *console) open(pattern string, fn func(*visit) error) {
 }
 
 func (v *visit) home() error { return v.redirect("/overview") }
+
+// keys tells of the keys, for browsers that do not open them over the page.
+func (v *visit) keys() error { return v.show("keys", "Keys", nil) }
 
 func (v *visit) nowhere() error {
 	return keybearer.NewError(keybearer.NotFound, "there is no such page")

@@ -110,7 +110,14 @@ func (o *one) Full() string { return o.Scope + "/" + o.Name }
 // Tabs are the pages of the credential.
 func (o *one) Tabs() (all []Tab) {
 	for _, t := range tabs {
-		all = append(all, Tab{t.To, o.Base + t.To, t.Text, t.To == o.Tab})
+		tab := Tab{Name: t.To, To: o.Base + t.To, Text: t.Text, Here: t.To == o.Tab}
+		switch t.To {
+		case "/permissions":
+			tab.Count = len(o.Grants)
+		case "/domains":
+			tab.Count = len(o.Terms.Rules)
+		}
+		all = append(all, tab)
 	}
 	return all
 }
@@ -119,6 +126,7 @@ func (o *one) Tabs() (all []Tab) {
 type Tab struct {
 	Name, To, Text string
 	Here           bool
+	Count          int // of what is there; 0: nothing, or not known
 }
 
 // Gone reports whether it is deleted.

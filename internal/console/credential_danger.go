@@ -52,7 +52,9 @@ func (v *visit) delete() error {
 				WithHint("type " + ref.Name).In("name")
 		}
 		return v.Custody.DeleteCredential(ctx, ask, ref, v.r.PostFormValue("force") == "on")
-	}, v.dangerForm, "", func(custody.Credential) string { return "Deleted: every use is refused from now on. It can be restored for a while." })
+	}, v.dangerForm, "", func(custody.Credential) string {
+		return "Deleted: every use is refused from now on. It can be restored for a while."
+	})
 }
 
 func (v *visit) restore() error {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -62,7 +63,18 @@ func (v *visit) tried(o *one) (*trialReport, error) {
 	return r, nil
 }
 
-func (v *visit) domains() error { return v.domainsForm(nil) }
+func (v *visit) domains() error {
+	query := v.r.URL.Query()
+	if rule := query.Get("rule"); rule != "" { // a rule that somebody is to think about
+		line := strings.Join(strings.Fields(rule+" "+query.Get("method")), " ")
+		if query.Get("private") == "on" {
+			line += " private"
+		}
+		ref := v.ref()
+		return v.redirect(credentialPath(ref.Scope, ref.Name) + "/domains/add?" + url.Values{"destinations": {line}}.Encode())
+	}
+	return v.domainsForm(nil)
+}
 
 func (v *visit) domainsForm(f *form) error {
 	o, err := v.one("/domains", f)
@@ -102,8 +114,8 @@ func (v *visit) discard() error {
 type ruleWay struct {
 	Name, Title, Label, Button string
 	Said                       string
-	start                      func(*one) []keybearer.Rule                                       // what the form begins with
-	next                       func(now, given []keybearer.Rule) []keybearer.Rule                // what would be in force; nil: the same as now
+	start                      func(*one) []keybearer.Rule                        // what the form begins with
+	next                       func(now, given []keybearer.Rule) []keybearer.Rule // what would be in force; nil: the same as now
 	do                         func(*visit, []custody.Destination) (custody.Credential, error)
 }
 
@@ -111,7 +123,9 @@ var ruleWays = []ruleWay{
 	{
 		"add", "Add a domain", "Domains to add", "Add", "Added.",
 		func(*one) []keybearer.Rule { return nil },
-		func(now, given []keybearer.Rule) []keybearer.Rule { return policy.CanonicalRules(slices.Concat(now, given)) },
+		func(now, given []keybearer.Rule) []keybearer.Rule {
+			return policy.CanonicalRules(slices.Concat(now, given))
+		},
 		func(v *visit, d []custody.Destination) (custody.Credential, error) {
 			return v.Custody.AddDestinations(v.r.Context(), v.ask(), v.ref(), d, v.givenSecret())
 		},

@@ -23,13 +23,10 @@ type credentialPage struct {
 	More     int              // and so many others
 	Back     []string         // what a rollback brings back, in words; nil: there is nothing to roll back to
 	Wider    bool             // and whether that takes administer
-	Lines    []useLine
+	Proxy    string
 	Tried    *trialReport
 	Ends     bool // before long
 }
-
-// useLine is something to copy.
-type useLine struct{ Title, Text string }
 
 func (v *visit) credential() error { return v.credentialForm(nil) }
 
@@ -38,7 +35,7 @@ func (v *visit) credentialForm(f *form) error {
 	if err != nil {
 		return err
 	}
-	p := credentialPage{one: o, Rules: o.Terms.Rules, Lines: v.useLines(&o)}
+	p := credentialPage{one: o, Rules: o.Terms.Rules, Proxy: v.Proxy}
 	if len(p.Rules) > 5 {
 		p.Rules, p.More = p.Rules[:4], len(p.Rules)-4
 	}
@@ -108,31 +105,6 @@ func brings(c *custody.Credential) (words []string, wider bool) {
 		wider = wider || what != "kind" && what != "header" && what != "prefix"
 	}
 	return words, wider
-}
-
-// useLines are commands that send a request with the credential.
-func (v *visit) useLines(o *one) []useLine {
-	if len(o.Terms.Rules) == 0 {
-		return nil
-	}
-	matches, _ := policy.Examples(o.Terms.Rules[0])
-	if len(matches) == 0 {
-		return nil
-	}
-	proxy := v.Proxy
-	if proxy == "" {
-		proxy = "127.0.0.1:9080"
-	}
-	e := matches[0]
-	to := strings.Replace(e.URL, "https://", "http://", 1)
-	method := ""
-	if e.Method != "GET" {
-		method = "-X " + e.Method + " "
-	}
-	return []useLine{
-		{"curl", "curl -x http://" + proxy + " \\\n  -H 'Keybearer-Credential: " + o.Full() + "' \\\n  -H \"Proxy-Authorization: Bearer $TOKEN\" \\\n  " + method + to},
-		{"Any app, by its environment", "HTTP_PROXY=\"http://" + o.Scope + "%2F" + o.Name + ":$TOKEN@" + proxy + "\""},
-	}
 }
 
 // rollback goes back to the previous secret.

@@ -113,7 +113,12 @@ func (v *visit) setPermission() error {
 		}
 		return v.again(err, f, v.permissionsForm)
 	}
-	return v.done(string(subject)+" holds "+level.String()+" now.", credentialPath(c.Scope, c.Name)+"/permissions")
+	base := credentialPath(c.Scope, c.Name)
+	to := base + "/permissions"
+	if back := f.Get("back"); back == base || strings.HasPrefix(back, base+"/") { // from where somebody found out that they lack it
+		to = back
+	}
+	return v.done(string(subject)+" holds "+level.String()+" now.", to)
 }
 
 func (v *visit) removePermission() error {

@@ -21,6 +21,8 @@ var functions = template.FuncMap{
 	"state":    func(s keybearer.State) badge { return stateBadge(s) },
 	"field":    func(f *form, name, label string) Field { return f.field(name, label) },
 	"dict":     dict,
+	"crumbs":   crumbs,
+	"uses":     uses,
 	"number":   number,
 	"list":     func(all ...string) []string { return all },
 	"first":    func(n int, all []custody.Credential) []custody.Credential { return all[:min(n, len(all))] },
@@ -29,6 +31,18 @@ var functions = template.FuncMap{
 
 	"sparkline": sparkline,
 	"spans":     func() any { return spans },
+}
+
+// crumbs are the addresses and texts of a path, for the part of that name.
+func crumbs(pairs ...string) ([]Option, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("crumbs takes addresses and texts")
+	}
+	var all []Option
+	for i := 0; i < len(pairs); i += 2 {
+		all = append(all, Option{Value: pairs[i], Text: pairs[i+1]})
+	}
+	return all, nil
 }
 
 // dict makes a map of names and values, for parts that take several.
