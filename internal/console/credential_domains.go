@@ -160,7 +160,7 @@ type rulesPage struct {
 	Shown  []shownRule // the second step; nil: the first
 	Gone   []string    // rules in force that would not be any more
 	Ask    bool        // the secret is needed
-	Needed bool        // and surely so
+	Needed string      // "yes": and surely so
 	Stale  bool        // somebody changed the credential meanwhile
 }
 
@@ -194,7 +194,9 @@ func (v *visit) rulesForm(way *ruleWay, f *form) error {
 		next := o.Terms.Clone()
 		next.Rules = way.next(next.Rules, given)
 		p.Ask = len(policy.Widens(&o.Terms, &next)) > 0 && o.State != keybearer.NeedsSecret
-		p.Needed = p.Ask && o.State != keybearer.Disabled
+		if p.Ask && o.State != keybearer.Disabled {
+			p.Needed = "yes"
+		}
 		for _, r := range o.Terms.Rules {
 			if !policy.Within(r, next.Rules) {
 				p.Gone = append(p.Gone, ruleLine(r))

@@ -35,10 +35,8 @@ func (v *visit) credentialForm(f *form) error {
 	if err != nil {
 		return err
 	}
-	p := credentialPage{one: o, Rules: o.Terms.Rules, Proxy: v.Proxy}
-	if len(p.Rules) > 5 {
-		p.Rules, p.More = p.Rules[:4], len(p.Rules)-4
-	}
+	p := &credentialPage{one: o, Proxy: v.Proxy}
+	p.Rules, p.More = fewRules(o.Terms.Rules)
 	if p.Activity, _, err = v.activity(&o, 7*24*time.Hour, "Last 7 days"); err != nil {
 		return err
 	}
@@ -50,6 +48,14 @@ func (v *visit) credentialForm(f *form) error {
 	}
 	p.Ends = o.State == keybearer.Active && !o.ExpiresAt.IsZero() && o.ExpiresAt.Sub(v.Now()) < soon
 	return v.showOne(&o, "credential", "", p)
+}
+
+// fewRules are the first of them, and how many others there are.
+func fewRules(rules []keybearer.Rule) ([]keybearer.Rule, int) {
+	if len(rules) > 5 {
+		return rules[:4], len(rules) - 4
+	}
+	return rules, 0
 }
 
 // activity is the use of the credential over a span, as a chart; nil when nothing is known of use.

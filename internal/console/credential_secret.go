@@ -3,12 +3,15 @@ package console
 import (
 	"fmt"
 
+	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
 // secretPage asks for a new secret.
 type secretPage struct {
 	one
+	Rules []keybearer.Rule // the first few
+	More  int              // and so many others
 }
 
 func (v *visit) secretPage() error { return v.secretForm(nil) }
@@ -18,7 +21,9 @@ func (v *visit) secretForm(f *form) error {
 	if err != nil {
 		return err
 	}
-	return v.showOne(&o, "credential-secret", "Replace the secret", secretPage{o})
+	p := &secretPage{one: o}
+	p.Rules, p.More = fewRules(o.Terms.Rules)
+	return v.showOne(&o, "credential-secret", "Replace the secret", p)
 }
 
 func (v *visit) setSecret() error {
