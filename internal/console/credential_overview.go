@@ -18,14 +18,15 @@ const soon = 14 * 24 * time.Hour
 // credentialPage shows one credential.
 type credentialPage struct {
 	one
-	Activity *Chart
-	Rules    []keybearer.Rule // the first few
-	More     int              // and so many others
-	Back     []string         // what a rollback brings back, in words; nil: there is nothing to roll back to
-	Wider    bool             // and whether that takes administer
-	Proxy    string
-	Tried    *trialReport
-	Ends     bool // before long
+	Hours     []keybearer.UsageHour // of the last week
+	Day, Week string                // that and the last day in words; "": nothing is known
+	Rules     []keybearer.Rule      // the first few
+	More      int                   // and so many others
+	Back      []string              // what a rollback brings back, in words; nil: there is nothing to roll back to
+	Wider     bool                  // and whether that takes administer
+	Proxy     string
+	Tried     *trialReport
+	Ends      bool // before long
 }
 
 func (v *visit) credential() error { return v.credentialForm(nil) }
@@ -37,8 +38,12 @@ func (v *visit) credentialForm(f *form) error {
 	}
 	p := &credentialPage{one: o, Proxy: v.Proxy}
 	p.Rules, p.More = fewRules(o.Terms.Rules)
-	if p.Activity, _, err = v.activity(&o, 7*24*time.Hour, "Last 7 days"); err != nil {
+	week, used, err := v.activity(&o, 7*24*time.Hour, "")
+	if err != nil {
 		return err
+	}
+	if week != nil {
+		p.Hours, p.Week, p.Day = used.Hours, week.Words(), newChart(v.Now(), "", used.Hours, 24*time.Hour).Words()
 	}
 	if o.Previous != nil && !o.Gone() {
 		p.Back, p.Wider = brings(&o.Credential)
