@@ -55,8 +55,8 @@ func New(cfg Config) http.Handler {
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
 	c.credentialPageRoutes()
-	c.page("GET /help/keys", (*visit).keys)
 	c.auditRoutes()
+	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }

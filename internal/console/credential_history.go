@@ -88,7 +88,9 @@ func changeOf(e *keybearer.Event) change {
 		c.Did = e.Action
 	}
 	for _, f := range e.Changed {
-		c.Fields = append(c.Fields, fieldWords(f))
+		if words := fieldWords(f); words != "state" && !strings.Contains(c.Did, words) { // the action says it already
+			c.Fields = append(c.Fields, words)
+		}
 	}
 	return c
 }

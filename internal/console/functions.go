@@ -21,8 +21,6 @@ var functions = template.FuncMap{
 	"state":    func(s keybearer.State) badge { return stateBadge(s) },
 	"field":    func(f *form, name, label string) Field { return f.field(name, label) },
 	"dict":     dict,
-	"crumbs":   crumbs,
-	"uses":     uses,
 	"number":   number,
 	"list":     func(all ...string) []string { return all },
 	"first":    func(n int, all []custody.Credential) []custody.Credential { return all[:min(n, len(all))] },
@@ -31,6 +29,8 @@ var functions = template.FuncMap{
 
 	"sparkline": sparkline,
 	"spans":     func() any { return spans },
+	"crumbs":    crumbs,
+	"uses":      uses,
 }
 
 // crumbs are the addresses and texts of a path, for the part of that name.

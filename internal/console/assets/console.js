@@ -67,24 +67,6 @@ function say(text, tone = "good") {
   leave(toast);
 }
 
-// leave takes a toast away after a while, but not from under somebody's eyes.
-function leave(toast) {
-  setTimeout(() => (toast.matches(":hover") ? leave(toast) : toast.remove()), 8000);
-}
-
-// arm prepares what came with a page or a part of one.
-function arm(root) {
-  for (const e of root.querySelectorAll("[data-copy]")) e.hidden = false;
-  for (const e of root.querySelectorAll(".toast")) leave(e);
-  for (const e of root.querySelectorAll("[data-shows]")) e.dispatchEvent(new Event("input", { bubbles: true }));
-  root.querySelector(".problems")?.focus();
-}
-
-document.addEventListener("htmx:load", (event) => event.target !== document.body && arm(event.target));
-document.addEventListener("htmx:responseError", () => say("The server did not do that. Load the page again.", "bad"));
-document.addEventListener("htmx:sendError", () => say("The server cannot be reached just now.", "bad"));
-arm(document);
-
 // The audit page, live: rows come as server-sent events, and go on top.
 for (const button of document.querySelectorAll("[data-live]")) {
   let source = null;
@@ -107,3 +89,20 @@ for (const button of document.querySelectorAll("[data-live]")) {
     };
   });
 }
+// leave takes a toast away after a while, but not from under somebody's eyes.
+function leave(toast) {
+  setTimeout(() => (toast.matches(":hover") ? leave(toast) : toast.remove()), 8000);
+}
+
+// arm prepares what came with a page or a part of one.
+function arm(root) {
+  for (const e of root.querySelectorAll("[data-copy]")) e.hidden = false;
+  for (const e of root.querySelectorAll(".toast")) leave(e);
+  for (const e of root.querySelectorAll("[data-shows]")) e.dispatchEvent(new Event("input", { bubbles: true }));
+  root.querySelector(".problems")?.focus();
+}
+
+document.addEventListener("htmx:load", (event) => event.target !== document.body && arm(event.target));
+document.addEventListener("htmx:responseError", () => say("The server did not do that. Load the page again.", "bad"));
+document.addEventListener("htmx:sendError", () => say("The server cannot be reached just now.", "bad"));
+arm(document);
