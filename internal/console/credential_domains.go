@@ -156,12 +156,12 @@ var ruleWays = []ruleWay{
 // rulesPage is a step of a ruleWay.
 type rulesPage struct {
 	one
-	Way    ruleWay
-	Shown  []shownRule // the second step; nil: the first
-	Gone   []string    // rules in force that would not be any more
-	Ask    bool        // the secret is needed
-	Needed string      // "yes": and surely so
-	Stale  bool        // somebody changed the credential meanwhile
+	Way     ruleWay
+	Shown   []shownRule // the second step; nil: the first
+	Dropped []string    // rules in force that would not be any more
+	Ask     bool        // the secret is needed
+	Needed  string      // "yes": and surely so
+	Stale   bool        // somebody changed the credential meanwhile
 }
 
 // rulesForm shows the first step, or the second one once there is something to show.
@@ -199,7 +199,7 @@ func (v *visit) rulesForm(way *ruleWay, f *form) error {
 		}
 		for _, r := range o.Terms.Rules {
 			if !policy.Within(r, next.Rules) {
-				p.Gone = append(p.Gone, ruleLine(r))
+				p.Dropped = append(p.Dropped, ruleLine(r))
 			}
 		}
 	}
