@@ -247,13 +247,13 @@ func attribute(n *html.Node, name string) (string, bool) {
 }
 
 // form is what a browser would send of the form with that action, as it stands in the page; nil when it is not there. Of several with the same
-// action it is the last.
+// action it is the one that asks whether somebody is sure, or else the last.
 func (a *answer) form(action string) url.Values {
 	var form url.Values
 	a.walk(func(f *html.Node) {
 		to, _ := attribute(f, "action")
 		to, _, _ = strings.Cut(to, "#")
-		if method, _ := attribute(f, "method"); f.Data != "form" || to != action || method != "post" {
+		if method, _ := attribute(f, "method"); f.Data != "form" || to != action || method != "post" || form.Has("sure") {
 			return
 		}
 		form = url.Values{}
@@ -296,5 +296,8 @@ func (a *answer) need(action string, pairs ...string) url.Values {
 	}
 	return form
 }
+
+// htmlNode is an element of a page.
+type htmlNode = html.Node
 
 func pageOf(ref keybearer.Ref) string { return credentialPath(ref.Scope, ref.Name) }
