@@ -20,6 +20,10 @@ var functions = template.FuncMap{
 	"state":    func(s keybearer.State) badge { return stateBadge(s) },
 	"field":    func(f *form, name, label string) Field { return f.field(name, label) },
 	"dict":     dict,
+	"number":   number,
+
+	"sparkline": sparkline,
+	"spans":     func() any { return spans },
 }
 
 // dict makes a map of names and values, for parts that take several.
