@@ -58,6 +58,9 @@ func New(cfg Config) http.Handler {
 	c.open("POST /sign-out", (*visit).signOut)
 	c.page("GET /{$}", (*visit).home)
 	c.credentialRoutes()
+	c.scopeRoutes()
+	c.callerRoutes()
+	c.operatorRoutes()
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }

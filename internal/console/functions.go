@@ -23,6 +23,7 @@ var functions = template.FuncMap{
 	"number":   number,
 
 	"sparkline": sparkline,
+	"limits":    limitWords,
 	"spans":     func() any { return spans },
 }
 
