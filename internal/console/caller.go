@@ -15,7 +15,7 @@ import (
 type callerPage struct {
 	custody.Caller
 	holder
-	Rows   []tokenRow
+	Tokens tokenTable
 	Limits string // in words; "": the instance's own
 	Usable []usable
 	More   bool // there are more that it may use
@@ -55,8 +55,12 @@ func (v *visit) usable(c custody.Caller) (all []usable, more bool, err error) {
 	return all, page.Next != "", nil
 }
 
-// example is a destination that the rule admits, for a line to copy: scheme, host and path.
-func example(r keybearer.Rule) (scheme, host, path string) {
+// example is a destination that one of the rules admits, for a line to copy: scheme, host and path.
+func example(rules []keybearer.Rule) (scheme, host, path string) {
+	r := rules[0]
+	if exact := slices.IndexFunc(rules, func(r keybearer.Rule) bool { return !strings.HasPrefix(r.Host, "*") }); exact >= 0 {
+		r = rules[exact]
+	}
 	host = strings.TrimLeft(r.Host, "*")
 	if host != r.Host {
 		host = "www" + host
@@ -81,7 +85,7 @@ func (v *visit) caller() error {
 		return err
 	}
 	data := callerPage{Caller: c, holder: callerHolder(c), Limits: limitWords(c.Limits)}
-	data.Rows = tokenRows(v.Now(), c.Tokens, !c.LastUsedAt.IsZero())
+	data.Tokens = tokensOf(v.Now(), data.holder, c.Tokens)
 	if data.Usable, data.More, err = v.usable(c); err != nil {
 		return err
 	}
@@ -147,21 +151,20 @@ func (v *visit) newCallerToken() error {
 	if err != nil {
 		return err
 	}
-	err = v.once(f, func() error {
+	c, token, err := once(v, f, func(f *form) (made custody.Caller, token keybearer.Secret, err error) {
 		expires, overlap, err := f.tokenTerms()
 		if err != nil {
-			return err
+			return made, token, err
 		}
-		c, token, err := v.Custody.RotateCallerToken(v.r.Context(), v.ask(), now.ID, expires, overlap)
-		if err != nil {
-			return err
-		}
-		return v.showCallerToken(c, token)
+		return v.Custody.RotateCallerToken(v.r.Context(), v.ask(), now.ID, expires, overlap)
 	})
-	if err != nil && f.keep(err, v.id, now.Revision) {
+	switch {
+	case err != nil && f.keep(err, v.id, now.Revision):
 		return v.newTokenForm(f.Problem.Status, callerHolder(now), now.Tokens, f)
+	case err != nil:
+		return err
 	}
-	return err
+	return v.showCallerToken(c, token)
 }
 
 func (v *visit) callerRevoke() error {
@@ -169,7 +172,7 @@ func (v *visit) callerRevoke() error {
 	if err != nil {
 		return err
 	}
-	return v.revokeForm(callerHolder(c), tokenRows(v.Now(), c.Tokens, !c.LastUsedAt.IsZero()), c.Revision)
+	return v.revokeForm(callerHolder(c), c.Tokens, c.Revision)
 }
 
 func (v *visit) revokeCallerToken() error {

@@ -95,34 +95,32 @@ func (v *visit) callerForm(status int, template string, data callerForm) error {
 
 func (v *visit) createCaller() error {
 	f := v.posted()
-	err := v.once(f, func() error { return v.makeCaller(f) })
-	if err != nil && f.blame(named(err), v.id) {
+	c, token, err := once(v, f, v.makeCaller)
+	switch {
+	case err != nil && f.blame(named(err), v.id):
 		return v.callerForm(f.Problem.Status, "caller-new", callerForm{Form: f})
+	case err != nil:
+		return err
+	case token.IsZero():
+		return v.done("Created caller "+c.Name+".", callerHolder(c).Path())
 	}
-	return err
+	return v.showCallerToken(c, token)
 }
 
-func (v *visit) makeCaller(f *form) (err error) {
+func (v *visit) makeCaller(f *form) (c custody.Caller, token keybearer.Secret, err error) {
 	n := custody.NewCaller{
 		Name: strings.TrimSpace(f.Get("name")), Description: f.Get("description"), Scopes: f.Values["scopes"], NoToken: f.Is("proof", "other"),
 	}
 	if n.Limits, err = f.limits(); err != nil {
-		return err
+		return c, token, err
 	}
 	if n.ExpiresAt, err = f.endOfDay("expires"); err != nil {
-		return err
+		return c, token, err
 	}
 	if n.NoToken && !n.ExpiresAt.IsZero() {
-		return keybearer.NewError(keybearer.Invalid, "there is no token that could end").WithHint("leave it empty").In("expires")
+		return c, token, keybearer.NewError(keybearer.Invalid, "there is no token that could end").WithHint("leave it empty").In("expires")
 	}
-	c, token, err := v.Custody.CreateCaller(v.r.Context(), v.ask(), n)
-	if err != nil {
-		return err
-	}
-	if token.IsZero() {
-		return v.done("Created caller "+c.Name+".", holder{Kind: "caller", Name: c.Name}.Path())
-	}
-	return v.showCallerToken(c, token)
+	return v.Custody.CreateCaller(v.r.Context(), v.ask(), n)
 }
 
 // showCallerToken shows a new token with lines that use it, for a credential that the caller may use if there is one.
@@ -138,7 +136,7 @@ func (v *visit) showCallerToken(c custody.Caller, token keybearer.Secret) error 
 	for _, u := range usable {
 		if u.Allowed && u.State == keybearer.Active && len(u.Terms.Rules) > 0 {
 			m.Ref, m.Known = u.Scope+"/"+u.Name, true
-			m.Scheme, m.Host, m.At = example(u.Terms.Rules[0])
+			m.Scheme, m.Host, m.At = example(u.Terms.Rules)
 			break
 		}
 	}

@@ -24,6 +24,7 @@ var functions = template.FuncMap{
 
 	"sparkline": sparkline,
 	"limits":    limitWords,
+	"focus":     focus,
 	"spans":     func() any { return spans },
 }
 

@@ -13,8 +13,8 @@ import (
 type operatorPage struct {
 	operatorRow
 	holder
-	Rows []tokenRow
-	Last bool // nobody else administers the instance
+	Tokens tokenTable
+	Last   bool // nobody else administers the instance
 }
 
 func (v *visit) operatorHolder(o custody.Operator) holder {
@@ -35,7 +35,7 @@ func (v *visit) operator() error {
 	if err != nil {
 		return err
 	}
-	data := operatorPage{operatorRow: rowOf(o), holder: v.operatorHolder(o), Rows: tokenRows(v.Now(), o.Tokens, false)}
+	data := operatorPage{operatorRow: rowOf(o), holder: v.operatorHolder(o), Tokens: tokensOf(v.Now(), v.operatorHolder(o), o.Tokens)}
 	if data.Last, err = v.lastAdmin(o.Name); err != nil {
 		return err
 	}
@@ -99,21 +99,20 @@ func (v *visit) newOperatorToken() error {
 	if err != nil {
 		return err
 	}
-	err = v.once(f, func() error {
+	o, token, err := once(v, f, func(f *form) (made custody.Operator, token keybearer.Secret, err error) {
 		expires, overlap, err := f.tokenTerms()
 		if err != nil {
-			return err
+			return made, token, err
 		}
-		o, token, err := v.Custody.RotateOperatorToken(v.r.Context(), v.ask(), now.ID, expires, overlap)
-		if err != nil {
-			return err
-		}
-		return v.showToken(v.operatorHolder(o), token, o.Tokens, madeToken{})
+		return v.Custody.RotateOperatorToken(v.r.Context(), v.ask(), now.ID, expires, overlap)
 	})
-	if err != nil && f.keep(err, v.id, now.Revision) {
+	switch {
+	case err != nil && f.keep(err, v.id, now.Revision):
 		return v.newTokenForm(f.Problem.Status, v.operatorHolder(now), now.Tokens, f)
+	case err != nil:
+		return err
 	}
-	return err
+	return v.showToken(v.operatorHolder(o), token, o.Tokens, madeToken{})
 }
 
 func (v *visit) operatorRevoke() error {
@@ -121,7 +120,7 @@ func (v *visit) operatorRevoke() error {
 	if err != nil {
 		return err
 	}
-	return v.revokeForm(v.operatorHolder(o), tokenRows(v.Now(), o.Tokens, false), o.Revision)
+	return v.revokeForm(v.operatorHolder(o), o.Tokens, o.Revision)
 }
 
 func (v *visit) revokeOperatorToken() error {

@@ -130,31 +130,29 @@ func (v *visit) lastAdmin(name string) (bool, error) {
 
 func (v *visit) createOperator() error {
 	f := v.posted()
-	err := v.once(f, func() error { return v.makeOperator(f) })
-	if err != nil && f.blame(named(err), v.id) {
+	o, token, err := once(v, f, v.makeOperator)
+	switch {
+	case err != nil && f.blame(named(err), v.id):
 		return v.operatorForm(f.Problem.Status, "operator-new", operatorForm{Form: f})
+	case err != nil:
+		return err
+	case token.IsZero():
+		return v.done("Created operator "+o.Name+".", v.operatorHolder(o).Path())
 	}
-	return err
+	return v.showToken(v.operatorHolder(o), token, o.Tokens, madeToken{})
 }
 
-func (v *visit) makeOperator(f *form) (err error) {
+func (v *visit) makeOperator(f *form) (o custody.Operator, token keybearer.Secret, err error) {
 	n := custody.NewOperator{
 		Name: strings.TrimSpace(f.Get("name")), Description: f.Get("description"), Groups: f.groups(), Roles: f.roles(), NoToken: f.Is("proof", "other"),
 	}
 	if n.ExpiresAt, err = f.endOfDay("expires"); err != nil {
-		return err
+		return o, token, err
 	}
 	if n.NoToken && !n.ExpiresAt.IsZero() {
-		return keybearer.NewError(keybearer.Invalid, "there is no token that could end").WithHint("leave it empty").In("expires")
+		return o, token, keybearer.NewError(keybearer.Invalid, "there is no token that could end").WithHint("leave it empty").In("expires")
 	}
-	o, token, err := v.Custody.CreateOperator(v.r.Context(), v.ask(), n)
-	if err != nil {
-		return err
-	}
-	if token.IsZero() {
-		return v.done("Created operator "+o.Name+".", v.operatorHolder(o).Path())
-	}
-	return v.showToken(v.operatorHolder(o), token, o.Tokens, madeToken{})
+	return v.Custody.CreateOperator(v.r.Context(), v.ask(), n)
 }
 
 // groups are one on a line, or several with blanks between.

@@ -14,8 +14,8 @@ type scopePage struct {
 	Place         custody.Place // where its key is while there are two keyrings; "": there is one, or the person may not know
 	Admins, Bound []string      // operators and callers, for instance admins
 	More          bool          // there may be more of them
-	Regenerable   bool          // the person may regenerate the key, or delete the scope
-	Deletable     bool
+	Regenerable   bool          // the person may regenerate the key now
+	Deletable     bool          // the person may delete the scope now, if it holds nothing
 }
 
 func (v *visit) scope() error {
@@ -28,8 +28,9 @@ func (v *visit) scope() error {
 		return err
 	}
 	global := s.Name == keybearer.GlobalScope
-	data.Regenerable = !global || v.person.InstanceAdmin()
-	data.Deletable = !global
+	steady := s.DeletedAt.IsZero() && (s.Work == nil || s.Work.Kind == keybearer.WorkRotate || s.Work.Kind == keybearer.WorkMove)
+	data.Regenerable = steady && s.Key != nil && (!global || v.person.InstanceAdmin())
+	data.Deletable = steady && !global
 	if v.person.InstanceAdmin() {
 		if data.Place, err = v.place(s.ID); err != nil {
 			return err
@@ -38,7 +39,7 @@ func (v *visit) scope() error {
 			return err
 		}
 	}
-	return v.show("scope", s.Name, data)
+	return v.show("scope", s.Name, &data)
 }
 
 func (v *visit) place(id string) (custody.Place, error) {
@@ -60,7 +61,7 @@ func (v *visit) scopeKey() error {
 	if err != nil {
 		return err
 	}
-	data := scopePage{scopeRow: scopeRow{Scope: s, keyState: stateOfKey(&s)}}
+	data := &scopePage{scopeRow: scopeRow{Scope: s, keyState: stateOfKey(&s)}}
 	if v.person.InstanceAdmin() && s.Work == nil {
 		if data.Place, err = v.place(s.ID); err != nil {
 			return err

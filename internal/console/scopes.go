@@ -50,6 +50,9 @@ type scopeRow struct {
 	Counted       bool                  // something is known of use
 }
 
+// ThisHour reports whether there was use in the current hour: which minute is not known.
+func (s *scopeRow) ThisHour(now time.Time) bool { return s.LastAt.Equal(now.UTC().Truncate(time.Hour)) }
+
 // monthAgo is since when a scope's use is summed up.
 func (v *visit) monthAgo() time.Time { return v.Now().Add(-30 * 24 * time.Hour) }
 

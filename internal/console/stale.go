@@ -9,6 +9,14 @@ import (
 	"github.com/keybearer/keybearer/internal/signin"
 )
 
+// focus says whether the first field gets the focus: not when something is wrong, which is read out first.
+func focus(f *form) string {
+	if f.Problem != nil {
+		return "no"
+	}
+	return "yes"
+}
+
 // keep is blame for a form that changes a record, which has this revision now. When somebody else changed it meanwhile, what was typed stays, and
 // sending the form again changes the record as it is now.
 func (f *form) keep(err error, id string, revision uint64) bool {

@@ -24,35 +24,49 @@ func (h holder) Path() string { return "/" + h.Kind + "s/" + url.PathEscape(h.Na
 type tokenRow struct {
 	custody.Token
 	Badge badge
-	Note  string // whether an older one is still needed; "": nothing to say
+	Used  bool // although there is a newer one, and since that was made
 }
 
-// tokenRows shows tokens, newest first. What older ones were last used for, compared with when the newest was made, says whether the app has moved
-// to that.
-func tokenRows(now time.Time, tokens []custody.Token, counted bool) (rows []tokenRow) {
+// tokenTable shows tokens, newest first. Where the last use is known, Advice says whether the app has moved to the newest.
+type tokenTable struct {
+	Rows   []tokenRow
+	Advice string // "": nothing to say
+	Uses   bool   // the last use is known, if there was any
+	Path   string // of the page of whoever holds them
+}
+
+func tokensOf(now time.Time, h holder, tokens []custody.Token) tokenTable {
+	table := tokenTable{Uses: h.Kind == "caller", Path: h.Path()}
 	var newest *custody.Token
+	older, used := 0, 0
 	for i := len(tokens) - 1; i >= 0; i-- { // they are kept in the order in which they were made
-		t := tokenRow{Token: tokens[i], Badge: badge{"good", "good"}}
+		row := tokenRow{Token: tokens[i], Badge: badge{"good", "active"}}
 		switch {
-		case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
-			t.Badge = badge{"quiet", "ended"}
+		case !row.ExpiresAt.IsZero() && !now.Before(row.ExpiresAt):
+			row.Badge = badge{"quiet", "ended"}
 		case newest == nil:
 			newest = &tokens[i]
-		case !t.ExpiresAt.IsZero():
-			t.Badge = badge{"warn", "ending"}
-			fallthrough
 		default:
-			switch {
-			case !counted:
-			case t.LastUsedAt.After(newest.CreatedAt):
-				t.Note = "still in use"
-			default:
-				t.Note = "not used since the newest was made"
+			if !row.ExpiresAt.IsZero() {
+				row.Badge = badge{"warn", "ending"}
+			}
+			older++
+			if row.Used = row.LastUsedAt.After(newest.CreatedAt); row.Used {
+				used++
 			}
 		}
-		rows = append(rows, t)
+		table.Rows = append(table.Rows, row)
 	}
-	return rows
+	switch {
+	case older == 0 || !table.Uses:
+	case used > 0:
+		table.Advice = "An older token is still in use: the app, or a part of it, has not moved to the newest yet."
+	case newest.LastUsedAt.IsZero():
+		table.Advice = "The newest token has not been used yet."
+	default:
+		table.Advice = "The app has moved to the newest token. What is older was not used since that was made, and can be revoked."
+	}
+	return table
 }
 
 // overlaps are the answers to how long older tokens stay good.
@@ -116,18 +130,20 @@ func (f *form) endOfDay(name string) (time.Time, error) {
 // nonce is a new one for a form that must be sent once only.
 func nonce() string { return keybearer.NewID("form_") }
 
-// once runs do, which makes a token, unless the form was sent before. When nothing comes of it the form may be sent again.
-func (v *visit) once(f *form, do func() error) error {
+// once has a token made, unless the form was sent before. When none is made the form may be sent again; once there is one it may not, whatever
+// becomes of the page that shows it.
+func once[T any](v *visit, f *form, do func(*form) (T, keybearer.Secret, error)) (T, keybearer.Secret, error) {
 	sent := f.Get("nonce")
 	if !v.SignIn.First(v.person, sent) {
-		return keybearer.NewError(keybearer.Conflict, "this form was sent already, and whatever token it made was shown then").
+		var zero T
+		return zero, keybearer.Secret{}, keybearer.NewError(keybearer.Conflict, "this form was sent already, and what token it made was shown then").
 			WithHint("a token is shown once; if you did not copy it, revoke it and make another")
 	}
-	err := do()
+	made, token, err := do(f)
 	if err != nil {
 		v.SignIn.Forget(v.person, sent)
 	}
-	return err
+	return made, token, err
 }
 
 // madeToken shows a new token: this once, in the answer to the form that made it. It is the one place where a page holds one.
@@ -148,11 +164,11 @@ func (m *madeToken) UserInfo() string { return strings.ReplaceAll(m.Ref, "/", "%
 
 func (v *visit) showToken(h holder, token keybearer.Secret, tokens []custody.Token, m madeToken) error {
 	m.holder, m.Text = h, token.Reveal()
-	rows := tokenRows(v.Now(), tokens, false)
+	rows := tokensOf(v.Now(), h, tokens).Rows
 	if len(rows) > 0 {
 		m.Expires, m.Older = rows[0].ExpiresAt, rows[1:]
 	}
-	return v.showStatus(http.StatusCreated, "token-made", "Token of "+h.Name, m)
+	return v.showStatus(http.StatusCreated, "token-made", "Token of "+h.Name, &m)
 }
 
 // revokePage asks whether a token, or all of them, are to be revoked.
@@ -163,7 +179,8 @@ type revokePage struct {
 	Form  *form
 }
 
-func (v *visit) revokeForm(h holder, rows []tokenRow, revision uint64) error {
+func (v *visit) revokeForm(h holder, tokens []custody.Token, revision uint64) error {
+	rows := tokensOf(v.Now(), h, tokens).Rows
 	data := revokePage{holder: h, Rows: rows, Form: &form{Revision: revision}}
 	if id := v.r.URL.Query().Get("id"); id != "" {
 		for i := range rows {
