@@ -9,14 +9,6 @@ import (
 	"github.com/keybearer/keybearer/internal/signin"
 )
 
-// focus says whether the first field gets the focus: not when something is wrong, which is read out first.
-func focus(f *form) string {
-	if f.Problem != nil {
-		return "no"
-	}
-	return "yes"
-}
-
 // keep is blame for a form that changes a record, which has this revision now. When somebody else changed it meanwhile, what was typed stays, and
 // sending the form again changes the record as it is now.
 func (f *form) keep(err error, id string, revision uint64) bool {
@@ -36,11 +28,12 @@ func (f *form) differs(name, now string) {
 	if f.Problem == nil || f.Problem.Code != keybearer.Stale || f.Get(name) == now {
 		return
 	}
-	if now == "" {
-		f.Errors[name] = "There is nothing now."
-		return
-	}
+	f.thereIs(name, cmp.Or(now, "nothing"))
+}
+
+func (f *form) thereIs(name, now string) {
 	f.Errors[name] = "There is now: " + now
+	f.Problem.Wrong = append(f.Problem.Wrong, Option{Value: name, Text: f.Errors[name]})
 }
 
 // differ is differs for a field of several values.
@@ -49,7 +42,7 @@ func (f *form) differ(name string, now []string) {
 	if f.Problem == nil || f.Problem.Code != keybearer.Stale || slices.Equal(have, slices.Sorted(slices.Values(now))) {
 		return
 	}
-	f.Errors[name] = "There is now: " + cmp.Or(strings.Join(now, ", "), "none")
+	f.thereIs(name, cmp.Or(strings.Join(now, ", "), "none"))
 }
 
 // complain leaves a message of what was not done for the next page.

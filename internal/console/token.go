@@ -20,6 +20,17 @@ type holder struct {
 // Path is the address of its page.
 func (h holder) Path() string { return "/" + h.Kind + "s/" + url.PathEscape(h.Name) }
 
+// All is the address of the list that holds it, and AllName its name.
+func (h holder) All() string { return "/" + h.Kind + "s" }
+
+// AllName is what the list is called.
+func (h holder) AllName() string {
+	if h.Kind == "caller" {
+		return "Callers"
+	}
+	return "Operators"
+}
+
 // tokenRow is a token in a table.
 type tokenRow struct {
 	custody.Token
