@@ -102,7 +102,7 @@ func (c *Custody) CreateOperator(ctx context.Context, ask Ask, n NewOperator) (O
 		return Operator{}, token, err
 	}
 	if strings.HasPrefix(n.Name, socketPrefix) {
-		return Operator{}, token, keybearer.NewError(keybearer.Invalid, "names that begin with uid- are those of the admin socket's users")
+		return Operator{}, token, keybearer.NewError(keybearer.Invalid, "names that begin with uid- are those of the admin socket's users").In("name")
 	}
 	now := c.moment()
 	o := &keybearer.Operator{ID: keybearer.NewID(keybearer.IDOperator), Name: n.Name, Description: n.Description, CreatedAt: now, UpdatedAt: now}
@@ -138,7 +138,7 @@ func checkGroups(groups []string) ([]string, error) {
 	}
 	for _, g := range groups {
 		if _, err := keybearer.ParseSubject(string(keybearer.GroupSubject(g))); err != nil {
-			return nil, keybearer.NewError(keybearer.Invalid, "a group's name is 1 to 255 printable characters without blanks")
+			return nil, keybearer.NewError(keybearer.Invalid, "a group's name is 1 to 255 printable characters without blanks").In("groups")
 		}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(groups))), nil

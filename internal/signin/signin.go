@@ -44,6 +44,7 @@ type SignIn struct {
 	log      *slog.Logger
 	sessions *scs.SessionManager
 	store    *memstore.MemStore
+	onces    onces
 }
 
 // New returns sign-in over custody. Close it.
