@@ -16,6 +16,7 @@ type Config struct {
 	Custody      *custody.Custody
 	Authenticate Authenticate
 	Audit        AuditLog     // nil: /audit answers audit_unavailable
+	SetUp        SetUp        // nil: /setup is forbidden, as it is everywhere but on the admin socket
 	Logger       *slog.Logger // optional: gets each failure of ours once, with its request id
 }
 
@@ -23,6 +24,7 @@ type handler struct {
 	custody      *custody.Custody
 	authenticate Authenticate
 	audit        AuditLog
+	setUp        SetUp
 	log          *slog.Logger
 	mux          *http.ServeMux
 	other        http.HandlerFunc // for what no route is for
@@ -33,7 +35,7 @@ const problemType = "urn:keybearer:problem:"
 
 // New returns the handler of everything under /api/v1. It is safe for concurrent use, and holds nothing that needs closing.
 func New(cfg Config) http.Handler {
-	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, log: cfg.Logger, mux: http.NewServeMux()}
+	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, setUp: cfg.SetUp, log: cfg.Logger, mux: http.NewServeMux()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -46,6 +48,7 @@ func New(cfg Config) http.Handler {
 	h.route("GET /api/v1/audit", h.auditLog)
 	h.route("GET /api/v1/status", status)
 	h.route("GET /api/v1/whoami", whoami)
+	h.route("POST /api/v1/setup", h.makeSetUp)
 	h.migrationRoutes()
 	h.other = h.serve(noOperation)
 	h.mux.Handle("/", h.other)
