@@ -85,4 +85,3 @@ func hostsAbove(v any, name string, above []string) (names []string) {
 	}
 	return names
 }
-

@@ -20,7 +20,7 @@ func hostname(host string) string {
 
 func loopback(name string) bool {
 	ip, err := netip.ParseAddr(name)
-	return name == "localhost" || err == nil && ip.IsLoopback()
+	return name == "localhost" || err == nil && ip.Zone() == "" && ip.IsLoopback()
 }
 
 // known reports whether the console may be asked under the name. Another one may be that of a page elsewhere whose name was made to resolve to this

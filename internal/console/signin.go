@@ -53,7 +53,9 @@ func (v *visit) signInPage() error {
 }
 
 // signedIn goes to the page that was asked for, by way of one that sees whether the browser kept the cookie.
-func signedIn(next string) string { return "/sign-in?" + url.Values{"kept": {"1"}, "next": {next}}.Encode() }
+func signedIn(next string) string {
+	return "/sign-in?" + url.Values{"kept": {"1"}, "next": {next}}.Encode()
+}
 
 // signIn takes an operator's token.
 func (v *visit) signIn() error {

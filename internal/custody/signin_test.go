@@ -8,21 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
-// events are those of the audit log that concern operators, the oldest first.
-func (l *lab) events() []keybearer.Event {
-	l.t.Helper()
-	all, err := audit.Tail(l.t.Context(), l.auditPath(), 100, func(e *keybearer.Event) bool {
-		return strings.HasPrefix(e.Action, "operator.")
-	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return all
-}
+func ofOperators(e *keybearer.Event) bool { return strings.HasPrefix(e.Action, "operator.") }
 
 func TestAnAssertionIsJudgedAsOfNow(t *testing.T) {
 	l := newLab(t)
@@ -30,7 +19,8 @@ func TestAnAssertionIsJudgedAsOfNow(t *testing.T) {
 	docs := l.scope("docs")
 	for _, n := range []custody.NewOperator{
 		{Name: "ann@example.com", Groups: []string{"writers"}, Roles: []string{"scope-admin:docs"}, NoToken: true},
-		{Name: "bob"}, {Name: "cid"},
+		{Name: "bob"},
+		{Name: "cid"},
 	} {
 		if _, _, err := l.CreateOperator(ctx, by(root), n); err != nil {
 			t.Fatal(err)
@@ -151,7 +141,7 @@ func TestTheFirstOperatorIsMadeOnce(t *testing.T) {
 		t.Error(err)
 	}
 	var got []string
-	for _, e := range l.events() {
+	for _, e := range l.lines(ofOperators) {
 		if e.Kind == keybearer.ChangeEvent {
 			got = append(got, strings.TrimSpace(e.Action+" by "+e.Operator))
 		}
@@ -174,7 +164,7 @@ func TestSessionsAreAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, e := range l.events() {
+	for _, e := range l.lines(ofOperators) {
 		got = append(got, strings.Join([]string{e.ID, string(e.Kind), e.Action, e.Operator, e.TokenID, e.Decision, string(e.Code)}, " "))
 	}
 	want := []string{

@@ -57,18 +57,19 @@ type SignIn struct {
 
 // New returns sign-in over custody. It holds nothing that needs closing.
 func New(cfg Config) *SignIn {
-	s := &SignIn{custody: cfg.Custody, register: cfg.Register, provider: cfg.Provider, log: cfg.Logger, sessions: scs.New()}
+	s := &SignIn{custody: cfg.Custody, register: cfg.Register, provider: cfg.Provider, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.store = store{cfg.Register, orDefault(cfg.Idle, DefaultIdle), orDefault(cfg.Max, DefaultMax)}
-	m := s.sessions
-	m.Store, m.HashTokenInStore, m.Lifetime = s.store, true, s.store.max // the store knows what idle is
-	m.Cookie.Name, m.Cookie.Path, m.Cookie.Secure, m.Cookie.HttpOnly = CookieName, "/", true, true
-	m.Cookie.SameSite, m.Cookie.Persist = http.SameSiteStrictMode, false
-	m.ErrorFunc = func(w http.ResponseWriter, _ *http.Request, err error) {
-		s.log.Error("session", "error", err)
-		http.Error(w, "the session cannot be read; sign in again", http.StatusServiceUnavailable)
+	s.sessions = &scs.SessionManager{ // scs.New would start a store of its own, which nothing stops
+		Store: s.store, HashTokenInStore: true, Codec: scs.GobCodec{},
+		Lifetime: s.store.max, // the store knows what idle is
+		Cookie:   scs.SessionCookie{Name: CookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode},
+		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
+			s.log.Error("session", "error", err)
+			http.Error(w, "the session cannot be read; sign in again", http.StatusServiceUnavailable)
+		},
 	}
 	return s
 }
