@@ -24,7 +24,7 @@ func (a *App) register() (*signin.Register, error) {
 	if err != nil {
 		return nil, err
 	}
-	return take(&a.held, string(key), func() (*signin.Register, error) { return signin.NewRegister(), nil })
+	return take(&a.held, string(key), func() (*signin.Register, error) { return signin.NewRegister(nil), nil })
 }
 
 // openConsole puts the console beside the API.

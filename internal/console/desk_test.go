@@ -41,7 +41,8 @@ type desk struct {
 	idle     time.Duration
 
 	mu    sync.Mutex
-	shown bytes.Buffer // all that was ever sent to a browser, cookies apart
+	late  time.Duration // by which the clock of the register and the provider is
+	shown bytes.Buffer  // all that was ever sent to a browser, cookies apart
 }
 
 type lockedBuffer struct {
@@ -75,7 +76,8 @@ func newDesk(t *testing.T, change ...func(*desk)) *desk {
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(parent) })
 	}
-	d := &desk{t: t, register: signin.NewRegister()}
+	d := &desk{t: t}
+	d.register = signin.NewRegister(d.now)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -98,6 +100,19 @@ func newDesk(t *testing.T, change ...func(*desk)) *desk {
 	must(d.Resume(t.Context()))
 	d.configure(change...)
 	return d
+}
+
+func (d *desk) now() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Now().Add(d.late)
+}
+
+// wait moves that clock.
+func (d *desk) wait(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late += by
 }
 
 // configure puts another configuration over the same core, as a reload does.
@@ -328,7 +343,7 @@ func withProvider(change ...func(*signin.ProviderConfig)) func(*desk) {
 		cfg := signin.ProviderConfig{
 			Issuer: i.URL, ClientID: clientID, Redirect: home + signin.CallbackPath, CA: ca.File, GroupsClaim: "groups", UserClaim: "email",
 			Secret:         func() (keybearer.Secret, error) { return keybearer.NewSecret(i.secret), nil },
-			InstanceAdmins: []string{"platform"}, ScopeAdmins: map[string][]string{"docs": {"docs-admins"}},
+			InstanceAdmins: []string{"platform"}, ScopeAdmins: map[string][]string{"docs": {"docs-admins"}}, Now: d.now,
 		}
 		for _, fn := range change {
 			fn(&cfg)

@@ -84,16 +84,20 @@ func (v *visit) depart() error {
 		next = v.from()
 	}
 	if v.Public != nil && hostname(v.r.Host) != hostname(v.Public.Host) {
-		v.shown = true
-		http.Redirect(v.w, v.r, v.Public.String()+"/sign-in/oidc?"+url.Values{"next": {next}}.Encode(), http.StatusSeeOther)
-		return nil
+		return v.leave(v.Public.String() + "/sign-in/oidc?" + url.Values{"next": {next}}.Encode())
 	}
 	to, err := v.SignIn.Depart(v.r.Context(), v.id, v.w, next, again)
 	if err != nil {
 		return v.notBack(err, next)
 	}
+	return v.leave(to)
+}
+
+// leave sends the browser to another site, without a word of where in the page.
+func (v *visit) leave(to string) error {
 	v.shown = true
-	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
 

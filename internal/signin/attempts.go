@@ -81,7 +81,7 @@ func (s *SignIn) attempt(ctx context.Context, id string) error {
 	}
 	prefix, _ := address.WithZone("").Prefix(bits) // the zero address: whose nobody knows
 	s.register.mu.Lock()
-	wait := s.register.attempts.take(prefix, time.Now())
+	wait := s.register.attempts.take(prefix, s.register.now())
 	s.register.mu.Unlock()
 	if wait > 0 {
 		s.refused(id, keybearer.RateLimited)

@@ -69,7 +69,7 @@ func (s *SignIn) Depart(ctx context.Context, id string, w http.ResponseWriter, n
 	if err := s.attempt(ctx, id); err != nil {
 		return "", err
 	}
-	now := time.Now()
+	now := s.register.now()
 	f := &flow{state: random(), nonce: random(), verifier: oauth2.GenerateVerifier(), next: next, began: now, until: now.Add(flowTime)}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(f.nonce), oauth2.S256ChallengeOption(f.verifier)}
 	if again {
@@ -123,7 +123,7 @@ func (s *SignIn) journey(w http.ResponseWriter, r *http.Request) (*flow, error) 
 		return nil, lost
 	}
 	http.SetCookie(w, &http.Cookie{Name: FlowCookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: -1})
-	f := s.register.arrive(keyOf(c.Value), time.Now())
+	f := s.register.arrive(keyOf(c.Value), s.register.now())
 	states := r.URL.Query()["state"]
 	if f == nil || len(states) != 1 || subtle.ConstantTimeCompare([]byte(states[0]), []byte(f.state)) != 1 {
 		return nil, lost
@@ -168,7 +168,7 @@ func (s *SignIn) arrive(ctx context.Context, id string, f *flow, query url.Value
 	if f.owner == "" {
 		return s.begin(ctx, id, ByProvider, actor, said)
 	}
-	if err := c.fresh(f.began, time.Now()); err != nil {
+	if err := c.fresh(f.began, s.register.now()); err != nil {
 		return no("the identity provider did not ask you to prove who you are", err.Error())
 	}
 	person, err := s.Person(ctx)

@@ -36,6 +36,8 @@ type ProviderConfig struct {
 
 	InstanceAdmins []string            // groups whose members hold instance-admin
 	ScopeAdmins    map[string][]string // by a scope's name, groups whose members hold scope-admin of it
+
+	Now func() time.Time // nil: the system's clock
 }
 
 // CallbackPath is where the provider sends browsers back to.
@@ -89,6 +91,9 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	if !slices.Contains(cfg.Scopes, oidc.ScopeOpenID) {
 		cfg.Scopes = append([]string{oidc.ScopeOpenID}, cfg.Scopes...)
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Provider{ProviderConfig: cfg, turn: make(chan struct{}, 1)}, nil
 }
 
@@ -123,7 +128,7 @@ func (p *Provider) look(ctx context.Context) (*found, error) {
 	case <-ctx.Done():
 		return nil, away(ctx.Err())
 	}
-	now := time.Now()
+	now := p.Now()
 	if p.found != nil && now.Sub(p.found.at) < known {
 		return p.found, nil
 	}
@@ -132,7 +137,7 @@ func (p *Provider) look(ctx context.Context) (*found, error) {
 	}
 	f, err := p.discover()
 	if err != nil {
-		p.tried, p.why = time.Now(), err
+		p.tried, p.why = p.Now(), err
 		return nil, away(err)
 	}
 	p.found, p.why = f, nil
@@ -165,7 +170,7 @@ func (p *Provider) discover() (*found, error) {
 			return nil, fmt.Errorf("the provider's configuration names no https address as %s", what)
 		}
 	}
-	f := &found{Provider: provider, client: client, style: oauth2.AuthStyleInHeader, named: about.Named, at: time.Now()}
+	f := &found{Provider: provider, client: client, style: oauth2.AuthStyleInHeader, named: about.Named, at: p.Now()}
 	if len(about.Methods) > 0 && !slices.Contains(about.Methods, "client_secret_basic") {
 		f.style = oauth2.AuthStyleInParams
 	}

@@ -22,6 +22,7 @@ const (
 // Register is what sign-in remembers, in the memory of this process: sessions, journeys to the identity provider, the set-up link, and attempts. It outlives
 // configurations; what is kept under a secret is kept under its hash. It is safe for concurrent use. Close it.
 type Register struct {
+	now      func() time.Time
 	mu       sync.Mutex
 	sessions map[string]*session // by the hash of what the cookie holds
 	flows    map[string]*flow    // by the hash of what the flow's cookie holds
@@ -38,9 +39,13 @@ type Register struct {
 	done chan struct{}
 }
 
-// NewRegister returns an empty register.
-func NewRegister() *Register {
+// NewRegister returns an empty register that tells the time by now; nil: the system's clock.
+func NewRegister(now func() time.Time) *Register {
+	if now == nil {
+		now = time.Now
+	}
 	r := &Register{
+		now:      now,
 		sessions: map[string]*session{}, flows: map[string]*flow{}, attempts: newAttempts(),
 		refusals: rate.NewLimiter(1, 10), stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -51,7 +56,7 @@ func NewRegister() *Register {
 		for {
 			select {
 			case <-tick.C:
-				r.sweep(time.Now())
+				r.sweep(r.now())
 			case <-r.stop:
 				return
 			}
@@ -181,7 +186,7 @@ type store struct {
 func (s store) touch(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.now()
 	if have := s.sessions[key]; have != nil {
 		have.idle, have.max = s.idle, s.max
 		if have = s.look(key, now); have != nil {
@@ -193,14 +198,14 @@ func (s store) touch(key string) {
 func (s store) alive(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.look(key, time.Now()) != nil
+	return s.look(key, s.now()) != nil
 }
 
 // Find implements [scs.Store].
 func (s store) Find(key string) ([]byte, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	have := s.look(key, time.Now())
+	have := s.look(key, s.now())
 	if have == nil || have.data == nil {
 		return nil, false, nil
 	}

@@ -22,7 +22,7 @@ func (r *Register) OfferSetUp(ctx context.Context, c *custody.Custody, ask custo
 	text := random()
 	r.setUp.Lock()
 	defer r.setUp.Unlock()
-	r.setUp.hash, r.setUp.until = sha256.Sum256([]byte(text)), time.Now().Add(SetUpTime)
+	r.setUp.hash, r.setUp.until = sha256.Sum256([]byte(text)), r.now().Add(SetUpTime)
 	return keybearer.NewSecret(text), r.setUp.until.UTC(), nil
 }
 
@@ -30,7 +30,7 @@ func (r *Register) OfferSetUp(ctx context.Context, c *custody.Custody, ask custo
 func (r *Register) holds(code keybearer.Secret) bool {
 	hash := sha256.Sum256([]byte(code.Reveal()))
 	same := subtle.ConstantTimeCompare(hash[:], r.setUp.hash[:]) == 1
-	return same && time.Now().Before(r.setUp.until)
+	return same && r.now().Before(r.setUp.until)
 }
 
 func noSetUp() *keybearer.Error {

@@ -153,7 +153,7 @@ func (s *SignIn) begin(ctx context.Context, id, how string, actor custody.Actor,
 	if err := s.sessions.RenewToken(ctx); err != nil {
 		return err
 	}
-	now := time.Now().UTC()
+	now := s.register.now().UTC()
 	_, name := actor.Subject.Split()
 	s.register.open(s.key(ctx), &session{owner: name, how: how, since: now, seen: now, idle: s.store.idle, max: s.store.max})
 	s.sessions.Put(ctx, keyHow, how)
@@ -205,7 +205,7 @@ func (p *Person) RecentlyConfirmed() bool { return time.Since(p.Confirmed) < Def
 // confirmed notes that who is signed in has proved it again. The session goes on under a new name and ends when it would have.
 func (s *SignIn) confirmed(ctx context.Context) error {
 	s.register.mu.Lock()
-	had := s.register.look(s.key(ctx), time.Now())
+	had := s.register.look(s.key(ctx), s.register.now())
 	s.register.mu.Unlock()
 	if had == nil {
 		return keybearer.NewError(keybearer.Unauthenticated, "you are not signed in")
@@ -215,7 +215,7 @@ func (s *SignIn) confirmed(ctx context.Context) error {
 		return err
 	}
 	s.sessions.SetDeadline(ctx, deadline)
-	now := time.Now().UTC()
+	now := s.register.now().UTC()
 	s.register.open(s.key(ctx), &session{owner: had.owner, how: had.how, since: had.since, seen: now, idle: s.store.idle, max: s.store.max})
 	s.sessions.Put(ctx, keyConfirmed, now)
 	return nil
@@ -223,7 +223,7 @@ func (s *SignIn) confirmed(ctx context.Context) error {
 
 // Sessions are those of the person, the newest first.
 func (s *SignIn) Sessions(ctx context.Context, p *Person) []Session {
-	return s.register.of(p.Name, s.key(ctx), time.Now())
+	return s.register.of(p.Name, s.key(ctx), s.register.now())
 }
 
 // SignOut ends the session, and with everywhere all others of the same operator on this server. id is the request's.
