@@ -2,6 +2,7 @@ package keybearer
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -134,10 +135,24 @@ type Query struct {
 	Text    string  // case-insensitive part of name, description or, for credentials, a rule's host
 	Kind    Kind    // credentials of this kind
 	Subject Subject // credentials that have a grant for it
+	Sight   *Sight  // credentials that lie in it; nil: all
 	Deleted bool    // include tombstones
 	AfterID string  // credentials only: order by id instead, start behind this id ("0" for the first); ignores Cursor; Page.Next is the next AfterID
 	Cursor  string  // Page.Next of the page before; opaque; a malformed one is [Invalid]
 	Limit   int     // 0: 100; at most 1000
+}
+
+// Sight is what somebody may see of the credentials: those on which one of the subjects holds view or a higher level, and all of some
+// scopes. The zero value holds none.
+type Sight struct {
+	Subjects []Subject
+	ScopeIDs []string
+}
+
+// Holds reports whether the credential lies in the sight.
+func (s *Sight) Holds(c *Credential) bool {
+	return slices.Contains(s.ScopeIDs, c.ScopeID) ||
+		slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.Level >= View && slices.Contains(s.Subjects, g.Subject) })
 }
 
 // Page is one page of a listing.
@@ -157,8 +172,14 @@ type Ledger interface {
 	Checkpoint(ctx context.Context) (Checkpoint, error)
 	// Usage returns what is known of the use of each of these credentials; those never used are absent.
 	Usage(ctx context.Context, credentialIDs ...string) (map[string]Usage, error)
-	// UsageHours returns hourly buckets of a credential ("" for all together) since a time, oldest first; hours without use are left out.
-	UsageHours(ctx context.Context, credentialID string, since time.Time) ([]UsageHour, error)
+	// UsageHours returns hourly buckets since a time for each of these, oldest first; hours without use are left out, and so is what has none. Each is
+	// the id of a credential, the name of a scope for all that was ever in it together, or "" for everything together.
+	UsageHours(ctx context.Context, since time.Time, of ...string) (map[string][]UsageHour, error)
+	// Refusals returns how many requests for these, as for UsageHours and summed up, were refused since a time, by code: those that came most
+	// often first.
+	Refusals(ctx context.Context, since time.Time, of ...string) ([]RefusalCount, error)
+	// UsedSince returns, sorted, the ids of the credentials whose last use was at a time or later. Refusals are no use.
+	UsedSince(ctx context.Context, since time.Time) ([]string, error)
 	// LastUses returns when each of these callers (as "app:<name>") and tokens (by id) last sent a request that concerned a known credential,
 	// refusals included: whoever rotates tokens wants to know that nobody presents the old one any more. Those that never did are absent.
 	LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error)
@@ -176,6 +197,7 @@ type Checkpoint struct {
 // UseRecord is one finished use or refusal of a known credential.
 type UseRecord struct {
 	CredentialID string
+	Scope        string // name; empty: it counts for no scope
 	Caller       string // name
 	TokenID      string // of the token that proved the caller, may be empty
 	User         string // acting user, may be empty
@@ -214,6 +236,12 @@ type CallerUsage struct {
 	Count  uint64
 	LastAt time.Time
 	Host   string // of the last use
+}
+
+// RefusalCount counts refusals with one code.
+type RefusalCount struct {
+	Code  Code
+	Count uint64
 }
 
 // UsageHour counts one hour.

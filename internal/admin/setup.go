@@ -18,19 +18,16 @@ type SetUpLink struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-func (h *handler) makeSetUp(x *exchange) (*reply, error) {
-	if err := x.empty(); err != nil {
-		return nil, err
-	}
-	if h.setUp == nil {
+func makeSetUp(x *exchange) (*reply, error) {
+	if x.setUp == nil {
 		return nil, keybearer.NewError(keybearer.Forbidden, "a set-up link is made over the admin socket only").
 			WithHint("on the server's machine, as its user or root: keybearer operator setup")
 	}
-	url, until, err := h.setUp(x.Context(), x.ask)
+	url, until, err := x.setUp(x.Context(), x.ask)
 	if err != nil {
 		return nil, err
 	}
-	return &reply{status: http.StatusCreated, body: SetUpLink{Plaintext{url}, until}}, nil
+	return &reply{body: SetUpLink{Plaintext{url}, until}}, nil
 }
 
 // MakeSetUpLink makes the link that makes the first operator. The one before it holds no more.

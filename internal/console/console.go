@@ -9,31 +9,22 @@
 package console
 
 import (
-	"context"
-	"iter"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/signin"
 )
-
-// AuditLog is where events are read back.
-type AuditLog interface {
-	// Tail returns the last n events for which keep is true, oldest first.
-	Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error)
-	// Subscribe yields events for which keep is true that are written from now on, until ctx ends.
-	Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event]
-}
 
 // Config of the console. Custody and SignIn are required.
 type Config struct {
 	Custody *custody.Custody
 	SignIn  *signin.SignIn
-	Audit   AuditLog     // nil: the audit page says that the log cannot be read back here
+	Audit   audit.Reader // nil: the audit page says that the log cannot be read back here
 	Public  *url.URL     // where browsers reach the console; nil: where it listens
 	Hosts   []string     // names under which it may be asked, beside loopback and Public
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
@@ -59,7 +50,10 @@ func New(cfg Config) http.Handler {
 	c.signInRoutes()
 	c.accountRoutes()
 	c.page("GET /{$}", (*visit).home)
+	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
+	c.auditRoutes()
+	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
 	return c.guard(cfg.SignIn.Handler(c.mux))
 }
@@ -83,7 +77,10 @@ func (c *console) open(pattern string, fn func(*visit) error) {
 	})
 }
 
-func (v *visit) home() error { return v.redirect("/credentials") }
+func (v *visit) home() error { return v.redirect("/overview") }
+
+// keys tells of the keys, for browsers that do not open them over the page.
+func (v *visit) keys() error { return v.show("keys", "Keys", nil) }
 
 func (v *visit) nowhere() error {
 	return keybearer.NewError(keybearer.NotFound, "there is no such page")

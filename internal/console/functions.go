@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/custody"
 )
 
 // functions are those that templates may call, beside methods of what they get.
@@ -20,6 +21,28 @@ var functions = template.FuncMap{
 	"state":    func(s keybearer.State) badge { return stateBadge(s) },
 	"field":    func(f *form, name, label string) Field { return f.field(name, label) },
 	"dict":     dict,
+	"number":   number,
+	"list":     func(all ...string) []string { return all },
+	"first":    func(n int, all []custody.Credential) []custody.Credential { return all[:min(n, len(all))] },
+	"health":   health,
+	"wrap":     func(data any) view { return view{Data: data} },
+
+	"sparkline": sparkline,
+	"spans":     func() any { return spans },
+	"crumbs":    crumbs,
+	"uses":      uses,
+}
+
+// crumbs are the addresses and texts of a path, for the part of that name.
+func crumbs(pairs ...string) ([]Option, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("crumbs takes addresses and texts")
+	}
+	var all []Option
+	for i := 0; i < len(pairs); i += 2 {
+		all = append(all, Option{Value: pairs[i], Text: pairs[i+1]})
+	}
+	return all, nil
 }
 
 // dict makes a map of names and values, for parts that take several.
@@ -100,5 +123,16 @@ func stateBadge(s keybearer.State) badge {
 		return badge{"quiet", "deleted"}
 	default:
 		return badge{"bad", strings.ReplaceAll(string(s), "_", " ")}
+	}
+}
+
+func health(p custody.Part) badge {
+	switch {
+	case p.Err == nil:
+		return badge{"good", "works"}
+	case p.Warn:
+		return badge{"warn", "risk"}
+	default:
+		return badge{"bad", "broken"}
 	}
 }

@@ -97,11 +97,11 @@ func (c *Custody) Usage(ctx context.Context, ask Ask, ref keybearer.Ref, since t
 	if c.ledger == nil {
 		return out, nil
 	}
-	hours, err := c.ledger.UsageHours(ctx, id, since)
+	hours, err := c.ledger.UsageHours(ctx, since, id)
 	if err != nil {
 		return out, keybearer.AsError(err)
 	}
-	out.Hours = hours
+	out.Hours = hours[id]
 	return out, nil
 }
 
