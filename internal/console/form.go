@@ -81,9 +81,9 @@ type Field struct {
 // Option is one of the values of a choice.
 type Option struct{ Value, Text, Note string }
 
-// field is a field with what was typed into it; secrets are never shown again.
+// field is a field with what was typed into it; secrets are never shown again. The first one that is wrong gets the focus.
 func (f *form) field(name, label string) Field {
-	return Field{Name: name, Label: label, Value: f.Get(name), Error: f.Errors[name], Type: "text"}
+	return Field{Name: name, Label: label, Value: f.Get(name), Error: f.Errors[name], Type: "text", Focus: f.Errors[name] != ""}
 }
 
 // With sets more of a field, by name: type, help, placeholder; required, mono and focus take "yes".

@@ -27,9 +27,8 @@ export class Watch {
       if (to.origin !== origin && to.protocol !== "data:") add(`foreign request: ${r.url()}`);
     });
     page.on("requestfailed", (r) => {
-      // A page that is left ends its streams and what it searches for.
-      const left = r.failure().errorText === "net::ERR_ABORTED" && ["eventsource", "fetch", "xhr"].includes(r.resourceType());
-      if (!left) add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
+      // A page that is left ends what it was loading.
+      if (r.failure().errorText !== "net::ERR_ABORTED") add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
     });
     page.on("response", (r) => {
       if (r.status() >= 400 && !watch.#expected.has(r.status())) add(`status ${r.status()}: ${r.request().method()} ${r.url()}`);

@@ -1,17 +1,35 @@
 // What the console does beside htmx: keys, copying. Every page works without it.
 "use strict";
 
-// Keys: an element with data-key is focused, if it takes text, or followed.
+// Keys: an element with data-key is focused, if it takes text, or followed. A key may be two, one after the other: "g l". Whoever talks to their
+// computer can switch them off.
+const keysOff = () => localStorage.getItem("keys") === "off";
+let before = "";
+document.addEventListener("pointerdown", () => { before = ""; });
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.closest("input, textarea, select, [contenteditable]");
-  if (typing) return;
-  const found = [...document.querySelectorAll("[data-key]")].find((e) => e.dataset.key === event.key);
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.key === "Shift" || keysOff()) return;
+  if (event.target.closest("input, textarea, select, [contenteditable], dialog")) return;
+  const keyed = [...document.querySelectorAll("[data-key]")];
+  const found = [`${before} ${event.key}`, event.key].map((k) => keyed.find((e) => e.dataset.key === k)).find(Boolean);
+  before = found ? "" : event.key;
   if (!found) return;
   event.preventDefault();
   if (found.matches("input, textarea, select")) found.focus();
   else found.click();
 });
+
+// What works only here is hidden until now: data-scripted. A button with data-opens shows the dialog of that id; the browser closes it, and gives the
+// focus back.
+for (const e of document.querySelectorAll("[data-scripted]")) e.hidden = false;
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener) document.getElementById(opener.dataset.opens).showModal();
+});
+const keysSwitch = document.querySelector("[data-keys-switch]");
+if (keysSwitch) {
+  keysSwitch.checked = !keysOff();
+  keysSwitch.addEventListener("change", () => localStorage.setItem("keys", keysSwitch.checked ? "on" : "off"));
+}
 
 // Copy buttons appear only here, since without JavaScript they could do nothing.
 const armCopies = (root) => {
