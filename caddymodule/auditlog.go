@@ -61,9 +61,9 @@ type readable struct {
 }
 
 // readAudit returns the app's audit log, or nil when it cannot be read back.
-func (a *App) readAudit(c *core) admin.AuditLog {
+func (a *App) readAudit(c *core) *readable {
 	if log, ok := c.auditor.(*audit.Log); ok {
-		return readable{log, a.lease.left}
+		return &readable{log, a.lease.left}
 	}
 	return nil
 }
@@ -73,7 +73,12 @@ func (r readable) Tail(ctx context.Context, n int, keep func(*keybearer.Event) b
 	return audit.Tail(ctx, r.log.Path(), n, keep)
 }
 
-// Subscribe implements [admin.AuditLog].
+// Backwards implements [audit.Reader].
+func (r readable) Backwards(ctx context.Context, visit func(*keybearer.Event) bool) error {
+	return audit.Backwards(ctx, r.log.Path(), visit)
+}
+
+// Subscribe implements [admin.AuditLog] and [audit.Reader].
 func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -93,3 +98,9 @@ func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) boo
 		}
 	}
 }
+
+// Interface guards.
+var (
+	_ admin.AuditLog = readable{}
+	_ audit.Reader   = readable{}
+)

@@ -37,7 +37,10 @@ func (a *App) start() error {
 		a.proxies = append(a.proxies, handler)
 		h.next = handler
 	}
-	api := admin.Config{Custody: e.core.custody, Audit: a.readAudit(e.core), Logger: logs.logger()}
+	api := admin.Config{Custody: e.core.custody, Logger: logs.logger()}
+	if log := a.readAudit(e.core); log != nil {
+		api.Audit = log
+	}
 	api.Authenticate = admin.Tokens(e.core.custody)
 	for _, h := range a.admins {
 		if h.next, err = a.openConsole(h, admin.New(api)); err != nil {

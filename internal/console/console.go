@@ -9,30 +9,21 @@
 package console
 
 import (
-	"context"
-	"iter"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/signin"
 )
-
-// AuditLog is where events are read back.
-type AuditLog interface {
-	// Tail returns the last n events for which keep is true, oldest first.
-	Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error)
-	// Subscribe yields events for which keep is true that are written from now on, until ctx ends.
-	Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event]
-}
 
 // Config of the console. Custody and SignIn are required.
 type Config struct {
 	Custody *custody.Custody
 	SignIn  *signin.SignIn
-	Audit   AuditLog     // nil: the audit page says that the log cannot be read back here
+	Audit   audit.Reader // nil: the audit page says that the log cannot be read back here
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
 	Logger  *slog.Logger // optional: gets each failure of ours once, with its request id
 	Now     func() time.Time
@@ -57,7 +48,9 @@ func New(cfg Config) http.Handler {
 	c.open("POST /sign-in", (*visit).signIn)
 	c.open("POST /sign-out", (*visit).signOut)
 	c.page("GET /{$}", (*visit).home)
+	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
+	c.auditRoutes()
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }
@@ -81,7 +74,7 @@ func (c *console) open(pattern string, fn func(*visit) error) {
 	})
 }
 
-func (v *visit) home() error { return v.redirect("/credentials") }
+func (v *visit) home() error { return v.redirect("/overview") }
 
 func (v *visit) nowhere() error {
 	return keybearer.NewError(keybearer.NotFound, "there is no such page")

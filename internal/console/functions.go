@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/custody"
 )
 
 // functions are those that templates may call, beside methods of what they get.
@@ -21,6 +22,10 @@ var functions = template.FuncMap{
 	"field":    func(f *form, name, label string) Field { return f.field(name, label) },
 	"dict":     dict,
 	"number":   number,
+	"list":     func(all ...string) []string { return all },
+	"first":    func(n int, all []custody.Credential) []custody.Credential { return all[:min(n, len(all))] },
+	"health":   health,
+	"wrap":     func(data any) view { return view{Data: data} },
 
 	"sparkline": sparkline,
 	"spans":     func() any { return spans },
@@ -104,5 +109,16 @@ func stateBadge(s keybearer.State) badge {
 		return badge{"quiet", "deleted"}
 	default:
 		return badge{"bad", strings.ReplaceAll(string(s), "_", " ")}
+	}
+}
+
+func health(p custody.Part) badge {
+	switch {
+	case p.Err == nil:
+		return badge{"good", "works"}
+	case p.Warn:
+		return badge{"warn", "risk"}
+	default:
+		return badge{"bad", "broken"}
 	}
 }

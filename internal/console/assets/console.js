@@ -61,3 +61,26 @@ function say(text) {
 
 armCopies(document);
 document.addEventListener("htmx:afterSwap", (event) => armCopies(event.target));
+
+// The audit page, live: rows come as server-sent events, and go on top.
+for (const button of document.querySelectorAll("[data-live]")) {
+  let source = null;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const live = source === null;
+    button.setAttribute("aria-pressed", String(live));
+    button.textContent = live ? "Pause" : "Go live";
+    if (!live) {
+      source.close();
+      source = null;
+      return;
+    }
+    source = new EventSource("/audit/live?" + new URLSearchParams(new FormData(document.querySelector(".filters"))));
+    source.onmessage = (event) => {
+      const body = document.getElementById("events");
+      if (!body) return location.reload();
+      body.insertAdjacentHTML("afterbegin", event.data);
+      while (body.rows.length > 500) body.lastElementChild.remove();
+    };
+  });
+}
