@@ -51,6 +51,7 @@ func New(cfg Config) http.Handler {
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
 	c.auditRoutes()
+	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
 	return guard(cfg.SignIn.Handler(c.mux))
 }
@@ -75,6 +76,9 @@ func (c *console) open(pattern string, fn func(*visit) error) {
 }
 
 func (v *visit) home() error { return v.redirect("/overview") }
+
+// keys tells of the keys, for browsers that do not open them over the page.
+func (v *visit) keys() error { return v.show("keys", "Keys", nil) }
 
 func (v *visit) nowhere() error {
 	return keybearer.NewError(keybearer.NotFound, "there is no such page")

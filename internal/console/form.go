@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/keybearer/keybearer"
@@ -14,6 +15,7 @@ type form struct {
 	Values   url.Values
 	Problem  *Problem          // of the whole; nil: nothing
 	Errors   map[string]string // by field
+	Names    map[string]string // of fields, by the names that custody has for them, where those differ
 	Revision uint64            // of the record that the form changes; 0: it makes one
 }
 
@@ -48,12 +50,32 @@ func (f *form) blame(err error, id string) bool {
 	}
 	f.Problem = p
 	if p.Field != "" {
+		if name, ok := f.Names[p.Field]; ok {
+			p.Field = name
+		}
 		f.Errors[p.Field] = p.Detail
 		if hint := keybearer.AsError(err).Hint; hint != "" {
 			f.Errors[p.Field] += " " + sentence(hint)
 		}
 	}
 	return true
+}
+
+// wrong notes an error of a field that the form finds by itself.
+func (f *form) wrong(field string, err error) {
+	e := keybearer.AsError(err)
+	text := sentence(e.Message())
+	if e.Hint != "" {
+		text += " " + sentence(e.Hint)
+	}
+	if f.Errors == nil {
+		f.Errors = map[string]string{}
+	}
+	f.Errors[field] = text
+	if f.Problem == nil {
+		f.Problem = problem(keybearer.NewError(keybearer.Invalid, "some fields need another look"), "")
+	}
+	f.Problem.Wrong = append(f.Problem.Wrong, Option{Value: field, Text: sentence(e.Message())})
 }
 
 // Get is the first value of a field.
@@ -69,30 +91,43 @@ func (f *form) Is(name, value string) bool {
 	return false
 }
 
-// Field is one field of a form, as the parts "input", "area", "choice" and "box" show it.
+// Field is one field of a form, as the parts in part-form.html show it.
 type Field struct {
-	Name, Label, Value, Error string
-	Type, Help, Placeholder   string
-	Required, Mono, Focus     bool
-	Spellcheck                bool
-	Options                   []Option
+	ID, Name, Label         string
+	Value, Error            string
+	Values                  []string // all of them, where several can be chosen
+	Type, Help, Placeholder string
+	List                    string // id of a datalist
+	Required, Mono, Focus   bool
+	Options                 []Option
 }
 
-// Option is one of the values of a choice.
+// Has reports whether the value is one of those chosen.
+func (f Field) Has(value string) bool { return slices.Contains(f.Values, value) }
+
+// Option is one of the values of a choice, or a link.
 type Option struct{ Value, Text, Note string }
 
-// field is a field with what was typed into it; secrets are never shown again. The first one that is wrong gets the focus.
+// field is a field with what was typed into it; secrets are never shown again.
 func (f *form) field(name, label string) Field {
-	return Field{Name: name, Label: label, Value: f.Get(name), Error: f.Errors[name], Type: "text", Focus: f.Errors[name] != ""}
+	return Field{ID: name, Name: name, Label: label, Value: f.Get(name), Values: f.Values[name], Error: f.Errors[name], Type: "text"}
 }
 
-// With sets more of a field, by name: type, help, placeholder; required, mono and focus take "yes".
+// With sets more of a field, by name: id, type, help, placeholder, list; value, where none was typed; required, mono and focus take "yes".
 func (f Field) With(pairs ...string) (Field, error) {
 	if len(pairs)%2 != 0 {
 		return f, fmt.Errorf("names and values")
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		switch value := pairs[i+1]; pairs[i] {
+		case "id":
+			f.ID = value
+		case "list":
+			f.List = value
+		case "value":
+			if f.Value == "" {
+				f.Value = value
+			}
 		case "type":
 			f.Type = value
 		case "help":
@@ -119,11 +154,11 @@ func (f Field) From(options []Option) Field { f.Options = options; return f }
 func (f Field) Described() string {
 	switch {
 	case f.Error != "" && f.Help != "":
-		return f.Name + "-error " + f.Name + "-help"
+		return f.ID + "-error " + f.ID + "-help"
 	case f.Error != "":
-		return f.Name + "-error"
+		return f.ID + "-error"
 	case f.Help != "":
-		return f.Name + "-help"
+		return f.ID + "-help"
 	}
 	return ""
 }

@@ -29,6 +29,20 @@ var functions = template.FuncMap{
 
 	"sparkline": sparkline,
 	"spans":     func() any { return spans },
+	"crumbs":    crumbs,
+	"uses":      uses,
+}
+
+// crumbs are the addresses and texts of a path, for the part of that name.
+func crumbs(pairs ...string) ([]Option, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("crumbs takes addresses and texts")
+	}
+	var all []Option
+	for i := 0; i < len(pairs); i += 2 {
+		all = append(all, Option{Value: pairs[i], Text: pairs[i+1]})
+	}
+	return all, nil
 }
 
 // dict makes a map of names and values, for parts that take several.

@@ -43,7 +43,8 @@ type view struct {
 	Person *signin.Person
 	Toasts []signin.Toast
 	Now    time.Time
-	Data   any // the page's own
+	Proxy  string // address of a listener for apps
+	Data   any    // the page's own
 }
 
 // show answers with a page.
@@ -53,7 +54,7 @@ func (v *visit) show(name, title string, data any) error {
 
 // showStatus answers with a page and a status other than 200.
 func (v *visit) showStatus(status int, name, title string, data any) error {
-	w := view{Title: title, Path: v.r.URL.Path, Person: v.person, Now: v.Now(), Data: data}
+	w := view{Title: title, Path: v.r.URL.Path, Person: v.person, Now: v.Now(), Proxy: v.Proxy, Data: data}
 	if v.person != nil {
 		w.Toasts = v.SignIn.Said(v.r.Context())
 	}
@@ -62,7 +63,7 @@ func (v *visit) showStatus(status int, name, title string, data any) error {
 
 // fragment answers with one block of a page's template, for htmx. The block gets a view like the page.
 func (v *visit) fragment(name, block string, data any) error {
-	return v.write(http.StatusOK, name, block, view{Path: v.r.URL.Path, Person: v.person, Now: v.Now(), Data: data})
+	return v.write(http.StatusOK, name, block, view{Path: v.r.URL.Path, Person: v.person, Now: v.Now(), Proxy: v.Proxy, Data: data})
 }
 
 func (v *visit) write(status int, name, block string, data view) error {

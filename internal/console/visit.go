@@ -110,14 +110,18 @@ type Problem struct {
 	Title     string
 	Detail    string
 	Hint      string
-	Field     string
-	RequestID string
+	Field     string   // of a form, that it concerns
+	Wrong     []Option // fields and what is wrong with them, where there are several
+	RequestID string   // "" when custody was not asked
 }
 
 func problem(err error, id string) *Problem {
 	e := keybearer.AsError(err)
 	info := e.Code.Info()
-	return &Problem{info.Code, info.Status, sentence(info.Title), sentence(e.Message()), sentence(e.Advice()), e.Field, id}
+	return &Problem{
+		Code: info.Code, Status: info.Status, Title: sentence(info.Title), Detail: sentence(e.Message()), Hint: sentence(e.Advice()),
+		Field: e.Field, RequestID: id,
+	}
 }
 
 // sentence begins with a capital and ends with a full stop.

@@ -1,66 +1,71 @@
-// What the console does beside htmx: keys, copying. Every page works without it.
+// What the console does beside htmx. Every page works without it.
+//
+//   data-key="c"      the key focuses the element, if it takes text, or follows it
+//   data-go="l"       "g", then the letter, follows the link
+//   data-opens="id"   opens a dialog instead of following the link; data-closes="id" closes it
+//   data-copy         copies the text beside it; hidden where there is no JavaScript
+//   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is
 "use strict";
 
-// Keys: an element with data-key is focused, if it takes text, or followed. A key may be two, one after the other: "g l". Whoever talks to their
-// computer can switch them off.
-const keysOff = () => localStorage.getItem("keys") === "off";
-let before = "";
-document.addEventListener("pointerdown", () => { before = ""; });
+document.documentElement.classList.add("js");
+
+const byId = (id) => document.getElementById(id);
+const follow = (e) => (e.matches("input, textarea, select") ? (e.focus(), e.select?.()) : e.click());
+
+let going = 0; // until when a letter after "g" counts
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.key === "Shift" || keysOff()) return;
-  if (event.target.closest("input, textarea, select, [contenteditable], dialog")) return;
-  const keyed = [...document.querySelectorAll("[data-key]")];
-  const found = [`${before} ${event.key}`, event.key].map((k) => keyed.find((e) => e.dataset.key === k)).find(Boolean);
-  before = found ? "" : event.key;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (document.querySelector("dialog:modal")) return;
+  const goes = performance.now() < going;
+  going = 0;
+  if (event.key === "g" && !goes) {
+    going = performance.now() + 1500;
+    return;
+  }
+  const name = goes ? "go" : "key";
+  const found = [...document.querySelectorAll(`[data-${name}]`)].find((e) => e.dataset[name] === event.key);
   if (!found) return;
   event.preventDefault();
-  if (found.matches("input, textarea, select")) found.focus();
-  else found.click();
+  follow(found);
 });
 
-// What works only here is hidden until now: data-scripted. A button with data-opens shows the dialog of that id; the browser closes it, and gives the
-// focus back.
-for (const e of document.querySelectorAll("[data-scripted]")) e.hidden = false;
-document.addEventListener("click", (event) => {
-  const opener = event.target.closest("[data-opens]");
-  if (opener) document.getElementById(opener.dataset.opens).showModal();
-});
-const keysSwitch = document.querySelector("[data-keys-switch]");
-if (keysSwitch) {
-  keysSwitch.checked = !keysOff();
-  keysSwitch.addEventListener("change", () => localStorage.setItem("keys", keysSwitch.checked ? "on" : "off"));
-}
-
-// Copy buttons appear only here, since without JavaScript they could do nothing.
-const armCopies = (root) => {
-  for (const button of root.querySelectorAll("[data-copy]")) {
-    button.hidden = false;
-  }
-};
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy]");
-  if (!button) return;
-  const text = button.parentElement.querySelector("code").textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-    say("Copied.");
-  } catch {
-    getSelection().selectAllChildren(button.parentElement.querySelector("code"));
-    say("Press Ctrl+C to copy.");
+  const e = event.target.closest("[data-opens], [data-closes], [data-copy]");
+  if (!e) return;
+  if (e.dataset.opens) {
+    event.preventDefault();
+    byId(e.dataset.opens).showModal();
+  } else if (e.dataset.closes) {
+    byId(e.dataset.closes).close();
+  } else {
+    const code = e.parentElement.querySelector("code");
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      say("Copied.");
+    } catch { // not a secure context, or not allowed
+      getSelection().selectAllChildren(code);
+      say("Marked: press Ctrl+C to copy.");
+    }
   }
+});
+
+document.addEventListener("input", (event) => {
+  const to = byId(event.target.dataset?.shows);
+  if (to) to.textContent = event.target.value || event.target.dataset.empty || "";
 });
 
 // say shows a toast, which is read out.
-function say(text) {
+function say(text, tone = "good") {
   const toast = document.createElement("p");
-  toast.className = "toast good";
+  toast.className = `toast ${tone}`;
   toast.textContent = text;
-  document.getElementById("toasts").append(toast);
-  setTimeout(() => toast.remove(), 6000);
+  byId("toasts").append(toast);
+  leave(toast);
 }
-
-armCopies(document);
-document.addEventListener("htmx:afterSwap", (event) => armCopies(event.target));
 
 // The audit page, live: rows come as server-sent events, and go on top.
 for (const button of document.querySelectorAll("[data-live]")) {
@@ -84,3 +89,20 @@ for (const button of document.querySelectorAll("[data-live]")) {
     };
   });
 }
+// leave takes a toast away after a while, but not from under somebody's eyes.
+function leave(toast) {
+  setTimeout(() => (toast.matches(":hover") ? leave(toast) : toast.remove()), 8000);
+}
+
+// arm prepares what came with a page or a part of one.
+function arm(root) {
+  for (const e of root.querySelectorAll("[data-copy]")) e.hidden = false;
+  for (const e of root.querySelectorAll(".toast")) leave(e);
+  for (const e of root.querySelectorAll("[data-shows]")) e.dispatchEvent(new Event("input", { bubbles: true }));
+  root.querySelector(".problems")?.focus();
+}
+
+document.addEventListener("htmx:load", (event) => event.target !== document.body && arm(event.target));
+document.addEventListener("htmx:responseError", () => say("The server did not do that. Load the page again.", "bad"));
+document.addEventListener("htmx:sendError", () => say("The server cannot be reached just now.", "bad"));
+arm(document);
