@@ -28,7 +28,7 @@ func newSample(t *testing.T) *world {
 	w.requests(shop, sync)
 	w.as("apply", "-f", w.file("sample.yaml", strings.ReplaceAll(manifest, ", private: true", "")))
 	w.as("operator", "token", "add", "ben")
-	w.as("credential", "delete", "orders/old-shop")
+	w.as("credential", "delete", "orders/summer-sale")
 	w.Stop(t)
 	w.history()
 	if err := w.TryStart(t); err != nil {
