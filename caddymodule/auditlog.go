@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/admin"
 	"github.com/keybearer/keybearer/internal/audit"
 )
 
@@ -68,7 +67,7 @@ func (a *App) readAudit(c *core) *readable {
 	return nil
 }
 
-// Tail implements [admin.AuditLog].
+// Tail returns the last n events for which keep is true, oldest first; keep is asked from the newest event on.
 func (r readable) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
 	return audit.Tail(ctx, r.log.Path(), n, keep)
 }
@@ -78,7 +77,7 @@ func (r readable) Backwards(ctx context.Context, visit func(*keybearer.Event) bo
 	return audit.Backwards(ctx, r.log.Path(), visit)
 }
 
-// Subscribe implements [admin.AuditLog] and [audit.Reader].
+// Subscribe implements [audit.Reader].
 func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -99,8 +98,5 @@ func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) boo
 	}
 }
 
-// Interface guards.
-var (
-	_ admin.AuditLog = readable{}
-	_ audit.Reader   = readable{}
-)
+// Interface guard.
+var _ audit.Reader = readable{}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/keybearer/keybearer"
 )
@@ -39,7 +40,7 @@ func Row(e *keybearer.Event) []string {
 
 // harmless keeps a spreadsheet from running a value as a formula: what could be one begins with an apostrophe.
 func harmless(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
+	if first, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s

@@ -27,7 +27,7 @@ export class Watch {
       if (to.origin !== origin && to.protocol !== "data:") add(`foreign request: ${r.url()}`);
     });
     page.on("requestfailed", (r) => {
-      // A page that is left ends what it was loading.
+      // A page that is left ends what it was loading, and what is saved as a file opens no page.
       if (r.failure().errorText !== "net::ERR_ABORTED") add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
     });
     page.on("response", (r) => {

@@ -25,7 +25,8 @@ func newSample(t *testing.T) *world {
 	w.as("apply", "-f", w.file("sample.yaml", manifest))
 	shop, sync := w.as("caller", "token", "add", "shop"), w.as("caller", "token", "add", "nightly-sync")
 	w.as("caller", "token", "add", "shop") // a rotation that has not come to its end
-	w.requests(shop, sync)
+	w.destinations()
+	w.sends(before(shop, sync))
 	w.as("apply", "-f", w.file("sample.yaml", strings.ReplaceAll(manifest, ", private: true", "")))
 	w.as("operator", "token", "add", "ben")
 	w.as("credential", "delete", "orders/summer-sale")
@@ -34,6 +35,11 @@ func newSample(t *testing.T) *world {
 	if err := w.TryStart(t); err != nil {
 		t.Fatal(err)
 	}
+	w.sends([]requests{
+		{shop, "orders/crm", "GET", "crm.example.com/v2/customers/4711", 2},
+		{shop, "orders/crm", "GET", "elsewhere.example.com/v2", 1},
+		{shop, "orders/crm", "POST", "eu.crm.example.com/orders", 2},
+	})
 	return w
 }
 
@@ -77,8 +83,8 @@ func (w *world) as(args ...string) string {
 	return strings.TrimSpace(r.Stdout)
 }
 
-// requests sends what an audit log holds: uses, answers that are errors, and refusals of most kinds.
-func (w *world) requests(shop, sync string) {
+// destinations starts one server for all the hosts of the sample.
+func (w *world) destinations() {
 	w.t.Helper()
 	hosts := []string{
 		"hooks.slack", "status", "crm", "eu.crm", "api.payments", "warehouse", "labels", "old", "feed", "directory", "payroll", "elsewhere",
@@ -97,10 +103,17 @@ func (w *world) requests(shop, sync string) {
 	for _, n := range names {
 		w.At(n, server.Addr)
 	}
-	for _, r := range []struct {
-		token, credential, method, to string
-		times                         int
-	}{
+}
+
+// requests are some of the same kind.
+type requests struct {
+	token, credential, method, to string
+	times                         int
+}
+
+// before is what an audit log holds: uses, answers that are errors, and refusals of most kinds.
+func before(shop, sync string) []requests {
+	return []requests{
 		{shop, "orders/crm", "GET", "crm.example.com/v2/customers/4711", 9},
 		{shop, "orders/crm", "POST", "eu.crm.example.com/orders", 5},
 		{shop, "orders/payments", "POST", "api.payments.example.com/charges", 6},
@@ -115,7 +128,13 @@ func (w *world) requests(shop, sync string) {
 		{shop, "orders/old-shop", "GET", "old.example.com/", 1},                // credential_disabled
 		{sync, "orders/payments", "POST", "api.payments.example.com/refunds", 2},
 		{shop, "orders/crm", "GET", "crm.example.com/v2/customers", 2},
-	} {
+	}
+}
+
+// sends sends them all, one after the other.
+func (w *world) sends(all []requests) {
+	w.t.Helper()
+	for _, r := range all {
 		for range r.times {
 			if _, err := w.send(outgoing{Credential: r.credential, Method: r.method, URL: "http://" + r.to, Token: r.token}); err != nil {
 				w.t.Fatalf("%s for %s: %v", r.credential, r.to, err)
