@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -17,10 +18,16 @@ var errPermission = fs.ErrPermission
 func (q AuditQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
-		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "id": q.ID, "event": string(q.Kind), "code": string(q.Code),
+		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "user": q.User, "operator": q.Operator, "host": q.Host, "q": q.Text,
+		"id": q.ID, "event": string(q.Kind), "action": q.Action, "code": string(q.Code), "before": q.Before,
 	} {
 		if value != "" {
 			v.Set(name, value)
+		}
+	}
+	for name, at := range map[string]time.Time{"since": q.Since, "until": q.Until} {
+		if !at.IsZero() {
+			v.Set(name, at.UTC().Format(time.RFC3339Nano))
 		}
 	}
 	if q.Limit != 0 {

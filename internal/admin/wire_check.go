@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"time"
+
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -80,8 +82,16 @@ type AuditQuery struct {
 	Scope       string              // name
 	Credential  string              // name, or "<scope>/<name>"
 	Caller      string              // name
+	User        string              // id of the acting user
+	Operator    string              // id, without "user:"
+	Host        string              // of the destination
+	Text        string              // case-insensitive part of a name, host, path, rule, action or code
 	ID          string              // request id
 	Kind        keybearer.EventKind // use, refusal or change
+	Action      string              // of a change
 	Code        keybearer.Code
-	WouldRefuse bool // only what a trial would have refused
+	WouldRefuse bool      // only what a trial would have refused
+	Since       time.Time // of this time and later; zero: no bound
+	Until       time.Time // before this time; zero: no bound
+	Before      string    // before this event in the log, "<request id>.<phase>"
 }
