@@ -70,7 +70,7 @@ export default async function (b) {
             if (!directory || !look.js || suffix === undefined) return;
             await page.evaluate(() => document.activeElement?.blur());
             const height = await page.evaluate(() => document.documentElement.scrollHeight);
-            await page.setViewportSize({ width: look.width, height: Math.min(Math.max(height, look.width < 600 ? 640 : 800), 2600) });
+            await page.setViewportSize({ width: look.width, height: Math.min(Math.max(height, look.width < 600 ? 640 : 800), 1600) });
             await page.screenshot({ path: join(directory, `${screen.name}${suffix}.png`) });
             await page.setViewportSize({ width: look.width, height: look.width < 600 ? 640 : 800 });
           });
