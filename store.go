@@ -172,8 +172,14 @@ type Ledger interface {
 	Checkpoint(ctx context.Context) (Checkpoint, error)
 	// Usage returns what is known of the use of each of these credentials; those never used are absent.
 	Usage(ctx context.Context, credentialIDs ...string) (map[string]Usage, error)
-	// UsageHours returns hourly buckets of a credential ("" for all together) since a time, oldest first; hours without use are left out.
-	UsageHours(ctx context.Context, credentialID string, since time.Time) ([]UsageHour, error)
+	// UsageHours returns hourly buckets since a time for each of these, oldest first; hours without use are left out, and so is what has none. Each is
+	// the id of a credential, the name of a scope for all that was ever in it together, or "" for everything together.
+	UsageHours(ctx context.Context, since time.Time, of ...string) (map[string][]UsageHour, error)
+	// Refusals returns how many requests for these, as for UsageHours and summed up, were refused since a time, by code: those that came most
+	// often first.
+	Refusals(ctx context.Context, since time.Time, of ...string) ([]RefusalCount, error)
+	// UsedSince returns, sorted, the ids of the credentials whose last use was at a time or later. Refusals are no use.
+	UsedSince(ctx context.Context, since time.Time) ([]string, error)
 	// LastUses returns when each of these callers (as "app:<name>") and tokens (by id) last sent a request that concerned a known credential,
 	// refusals included: whoever rotates tokens wants to know that nobody presents the old one any more. Those that never did are absent.
 	LastUses(ctx context.Context, subjects ...string) (map[string]time.Time, error)
@@ -191,6 +197,7 @@ type Checkpoint struct {
 // UseRecord is one finished use or refusal of a known credential.
 type UseRecord struct {
 	CredentialID string
+	Scope        string // name; empty: it counts for no scope
 	Caller       string // name
 	TokenID      string // of the token that proved the caller, may be empty
 	User         string // acting user, may be empty
@@ -229,6 +236,12 @@ type CallerUsage struct {
 	Count  uint64
 	LastAt time.Time
 	Host   string // of the last use
+}
+
+// RefusalCount counts refusals with one code.
+type RefusalCount struct {
+	Code  Code
+	Count uint64
 }
 
 // UsageHour counts one hour.

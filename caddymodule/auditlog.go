@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/admin"
 	"github.com/keybearer/keybearer/internal/audit"
 )
 
@@ -61,19 +60,24 @@ type readable struct {
 }
 
 // readAudit returns the app's audit log, or nil when it cannot be read back.
-func (a *App) readAudit(c *core) admin.AuditLog {
+func (a *App) readAudit(c *core) *readable {
 	if log, ok := c.auditor.(*audit.Log); ok {
-		return readable{log, a.lease.left}
+		return &readable{log, a.lease.left}
 	}
 	return nil
 }
 
-// Tail implements [admin.AuditLog].
+// Tail returns the last n events for which keep is true, oldest first; keep is asked from the newest event on.
 func (r readable) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
 	return audit.Tail(ctx, r.log.Path(), n, keep)
 }
 
-// Subscribe implements [admin.AuditLog].
+// Backwards implements [audit.Reader].
+func (r readable) Backwards(ctx context.Context, visit func(*keybearer.Event) bool) error {
+	return audit.Backwards(ctx, r.log.Path(), visit)
+}
+
+// Subscribe implements [audit.Reader].
 func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -93,3 +97,6 @@ func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) boo
 		}
 	}
 }
+
+// Interface guard.
+var _ audit.Reader = readable{}

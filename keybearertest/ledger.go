@@ -26,6 +26,9 @@ func TestLedger(t *testing.T, open func(t *testing.T) keybearer.Ledger) {
 		{"OutOfOrder", testOutOfOrder},
 		{"Callers", testCallers},
 		{"Hours", testHours},
+		{"Scopes", testScopes},
+		{"RefusalCounts", testRefusalCounts},
+		{"UsedSince", testUsedSince},
 		{"LastUses", testLastUses},
 		{"Trials", testTrials},
 		{"Model", testLedgerModel},
@@ -55,10 +58,14 @@ func testLedgerEmpty(t *testing.T, l keybearer.Ledger) {
 	if got := must(l.LastUses(t.Context(), "app:billing", "tok_a"))(t); len(got) != 0 {
 		t.Errorf("last uses: %v", got)
 	}
-	for _, id := range []string{"", "crd_a"} {
-		if got := must(l.UsageHours(t.Context(), id, time.Time{}))(t); len(got) != 0 {
-			t.Errorf("hours: %v", got)
-		}
+	if got := must(l.UsageHours(t.Context(), time.Time{}, "", "crd_a"))(t); len(got) != 0 {
+		t.Errorf("hours: %v", got)
+	}
+	if got := must(l.Refusals(t.Context(), time.Time{}, "", "crd_a"))(t); len(got) != 0 {
+		t.Errorf("refusals: %v", got)
+	}
+	if got := must(l.UsedSince(t.Context(), time.Time{}))(t); len(got) != 0 {
+		t.Errorf("used: %v", got)
 	}
 }
 
@@ -190,7 +197,7 @@ func testHours(t *testing.T, l keybearer.Ledger) {
 		{"crd_a", epoch.Add(4 * time.Hour), nil},
 		{"crd_c", time.Time{}, nil},
 	} {
-		if diff := gocmp.Diff(c.want, must(l.UsageHours(t.Context(), c.id, c.since))(t), same); diff != "" {
+		if diff := gocmp.Diff(c.want, must(l.UsageHours(t.Context(), c.since, c.id))(t)[c.id], same); diff != "" {
 			t.Errorf("hours of %q since %v (-want +got):\n%s", c.id, c.since, diff)
 		}
 	}
@@ -321,7 +328,7 @@ func testLedgerModel(t *testing.T, l keybearer.Ledger) {
 		wantHours = append(wantHours, h)
 	}
 	slices.SortFunc(wantHours, func(a, b keybearer.UsageHour) int { return a.Hour.Compare(b.Hour) })
-	if diff := gocmp.Diff(wantHours, must(l.UsageHours(t.Context(), "", epoch))(t)); diff != "" {
+	if diff := gocmp.Diff(wantHours, must(l.UsageHours(t.Context(), epoch, ""))(t)[""]); diff != "" {
 		t.Errorf("hours of all (-want +got):\n%s", diff)
 	}
 }

@@ -2,18 +2,13 @@ package admin
 
 import (
 	"slices"
-	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/policy"
 )
 
-func check(x *exchange) (*reply, error) {
-	r, err := decode[CheckRequest](x)
-	if err != nil {
-		return nil, err
-	}
+func check(x *exchange, r CheckRequest) (*reply, error) {
 	ref, err := keybearer.ParseRef(r.Credential)
 	if err != nil {
 		return nil, err
@@ -42,32 +37,6 @@ func check(x *exchange) (*reply, error) {
 	}
 	if i := slices.IndexFunc(report.Rules, func(r policy.RuleReport) bool { return r.Admits }); i >= 0 {
 		out.Private = report.Rules[i].Private
-	}
-	return &reply{body: out}, nil
-}
-
-func usage(x *exchange) (*reply, error) {
-	v, err := x.parameters("credential", "since")
-	if err != nil {
-		return nil, err
-	}
-	var ref keybearer.Ref
-	if v.Has("credential") {
-		if ref, err = keybearer.ParseRef(v.Get("credential")); err != nil {
-			return nil, err
-		}
-	}
-	since, err := moment(v, "since", time.Now().Add(-24*time.Hour))
-	if err != nil {
-		return nil, err
-	}
-	u, err := x.custody.Usage(x.Context(), x.ask, ref, since)
-	if err != nil {
-		return nil, err
-	}
-	out := UsageReport{Usage: wireUsage(u.Credential), Hours: make([]UsageHour, 0, len(u.Hours))}
-	for _, h := range u.Hours {
-		out.Hours = append(out.Hours, UsageHour(h))
 	}
 	return &reply{body: out}, nil
 }

@@ -1,34 +1,12 @@
 package admin
 
 import (
-	"net/http"
+	"context"
 	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 )
-
-func (h *handler) credentialRoutes() {
-	const all, one = "/api/v1/scopes/{scope}/credentials", "/api/v1/scopes/{scope}/credentials/{name}"
-	h.route("GET "+all, listCredentials)
-	h.route("POST "+all, createCredential)
-	h.route("GET "+one, showCredential)
-	h.route("PATCH "+one, editCredential)
-	h.route("DELETE "+one, deleteCredential)
-	h.route("POST "+one, credentialVerb) // {name}:{disable|enable|rollback|restore}
-	h.route("PUT "+one+"/secret", setSecret)
-	h.route("GET "+one+"/grants", listGrants)
-	h.route("PUT "+one+"/grants", setGrant)
-	h.route("DELETE "+one+"/grants", removeGrant)
-	h.route("GET "+one+"/destinations", listDestinations)
-	h.route("POST "+one+"/destinations", addDestinations)
-	h.route("PUT "+one+"/destinations", replaceDestinations)
-	h.route("DELETE "+one+"/destinations", removeDestination)
-	h.route("GET "+one+"/destinations:try", showTrial)
-	h.route("PUT "+one+"/destinations:try", tryDestinations)
-	h.route("DELETE "+one+"/destinations:try", discardTrial)
-	h.route("POST "+one+"/destinations:enforce", enforceTrial)
-}
 
 func wireCredential(c custody.Credential) Credential {
 	v := Credential{
@@ -92,7 +70,7 @@ func credentialReply(c custody.Credential, err error) (*reply, error) {
 }
 
 func listCredentials(x *exchange) (*reply, error) {
-	q, err := x.query()
+	q, err := x.listing()
 	if err != nil {
 		return nil, err
 	}
@@ -108,25 +86,15 @@ func showCredential(x *exchange) (*reply, error) {
 	return credentialReply(x.custody.Credential(x.Context(), x.ask, x.ref()))
 }
 
-func createCredential(x *exchange) (*reply, error) {
-	n, err := decode[NewCredential](x)
-	if err != nil {
-		return nil, err
-	}
-	rep, err := credentialReply(x.custody.CreateCredential(x.Context(), x.ask, x.PathValue("scope"), custody.NewCredential{
+func createCredential(x *exchange, n NewCredential) (*reply, error) {
+	return credentialReply(x.custody.CreateCredential(x.Context(), x.ask, x.PathValue("scope"), custody.NewCredential{
 		Name: n.Name, Description: n.Description, Kind: n.Kind, Header: n.Header, Prefix: n.Prefix, Secret: n.secret(), NoSecret: n.NoSecret,
 		Rules: destinations(n.Destinations), RequireUser: n.RequireUser, WebSocket: n.WebSocket,
 		PassCookies: n.PassCookies, PassTrace: n.PassTrace, ScrubBody: n.ScrubBody, ExpiresAt: n.ExpiresAt,
 	}))
-	rep.status = http.StatusCreated
-	return rep, err
 }
 
-func editCredential(x *exchange) (*reply, error) {
-	p, err := changing[CredentialPatch](x)
-	if err != nil {
-		return nil, err
-	}
+func editCredential(x *exchange, p CredentialPatch) (*reply, error) {
 	var expires *time.Time
 	if p.ExpiresAt.Set {
 		expires = &p.ExpiresAt.Time
@@ -143,47 +111,19 @@ func editCredential(x *exchange) (*reply, error) {
 }
 
 func deleteCredential(x *exchange) (*reply, error) {
-	v, err := x.parameters("force")
+	force, err := flag(x.query, "force")
 	if err != nil {
-		return nil, err
-	}
-	force, err := flag(v, "force")
-	if err != nil {
-		return nil, err
-	}
-	if err := x.bare(); err != nil {
 		return nil, err
 	}
 	return credentialReply(x.custody.DeleteCredential(x.Context(), x.ask, x.ref(), force))
 }
 
-func credentialVerb(x *exchange) (*reply, error) {
-	ref := x.ref()
-	name, verb := x.verb("name")
-	ref.Name = name
-	do := x.custody.DisableCredential
-	switch verb {
-	case "disable":
-	case "enable":
-		do = x.custody.EnableCredential
-	case "rollback":
-		do = x.custody.RollbackCredential
-	case "restore":
-		do = x.custody.RestoreCredential
-	default:
-		return noOperation(x)
-	}
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return credentialReply(do(x.Context(), x.ask, ref))
+// credentialVerb is one of the verbs that take a credential and nothing else.
+func credentialVerb(do func(*custody.Custody, context.Context, custody.Ask, keybearer.Ref) (custody.Credential, error)) handling {
+	return bare(func(x *exchange) (*reply, error) { return credentialReply(do(x.custody, x.Context(), x.ask, x.ref())) })
 }
 
-func setSecret(x *exchange) (*reply, error) {
-	s, err := changing[SecretInput](x)
-	if err != nil {
-		return nil, err
-	}
+func setSecret(x *exchange, s SecretInput) (*reply, error) {
 	return credentialReply(x.custody.SetSecret(x.Context(), x.ask, x.ref(), s.secret()))
 }
 
@@ -194,23 +134,12 @@ func listGrants(x *exchange) (*reply, error) {
 	return rep, err
 }
 
-func setGrant(x *exchange) (*reply, error) {
-	g, err := changing[Grant](x)
-	if err != nil {
-		return nil, err
-	}
+func setGrant(x *exchange, g Grant) (*reply, error) {
 	return credentialReply(x.custody.SetGrant(x.Context(), x.ask, x.ref(), g.Subject, g.Level))
 }
 
 func removeGrant(x *exchange) (*reply, error) {
-	v, err := x.parameters("subject")
-	if err != nil {
-		return nil, err
-	}
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return credentialReply(x.custody.RemoveGrant(x.Context(), x.ask, x.ref(), keybearer.Subject(v.Get("subject"))))
+	return credentialReply(x.custody.RemoveGrant(x.Context(), x.ask, x.ref(), keybearer.Subject(x.query.Get("subject"))))
 }
 
 func listDestinations(x *exchange) (*reply, error) {
@@ -218,29 +147,14 @@ func listDestinations(x *exchange) (*reply, error) {
 	return &reply{revision: c.Revision, body: Page[Destination]{Items: wireRules(c.Terms.Rules)}}, err
 }
 
-func addDestinations(x *exchange) (*reply, error) {
-	d, err := changing[DestinationChange](x)
-	if err != nil {
-		return nil, err
-	}
+func addDestinations(x *exchange, d DestinationChange) (*reply, error) {
 	return credentialReply(x.custody.AddDestinations(x.Context(), x.ask, x.ref(), destinations(d.Destinations), d.secret()))
 }
 
-func replaceDestinations(x *exchange) (*reply, error) {
-	d, err := changing[DestinationChange](x)
-	if err != nil {
-		return nil, err
-	}
+func replaceDestinations(x *exchange, d DestinationChange) (*reply, error) {
 	return credentialReply(x.custody.ReplaceDestinations(x.Context(), x.ask, x.ref(), destinations(d.Destinations), d.secret()))
 }
 
 func removeDestination(x *exchange) (*reply, error) {
-	v, err := x.parameters("rule")
-	if err != nil {
-		return nil, err
-	}
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return credentialReply(x.custody.RemoveDestination(x.Context(), x.ask, x.ref(), v.Get("rule")))
+	return credentialReply(x.custody.RemoveDestination(x.Context(), x.ask, x.ref(), x.query.Get("rule")))
 }

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
@@ -15,17 +17,17 @@ import (
 type Config struct {
 	Custody      *custody.Custody
 	Authenticate Authenticate
-	Audit        AuditLog     // nil: /audit answers audit_unavailable
+	Audit        audit.Reader // nil: /audit answers audit_unavailable
 	Logger       *slog.Logger // optional: gets each failure of ours once, with its request id
 }
 
 type handler struct {
 	custody      *custody.Custody
 	authenticate Authenticate
-	audit        AuditLog
+	audit        audit.Reader
 	log          *slog.Logger
 	mux          *http.ServeMux
-	other        http.HandlerFunc // for what no route is for
+	other        http.HandlerFunc // for what no operation is for
 }
 
 // problemType is followed by the code; the data path uses the same.
@@ -33,22 +35,12 @@ const problemType = "urn:keybearer:problem:"
 
 // New returns the handler of everything under /api/v1. It is safe for concurrent use, and holds nothing that needs closing.
 func New(cfg Config) http.Handler {
-	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, log: cfg.Logger, mux: http.NewServeMux()}
+	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, log: cfg.Logger}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	h.scopeRoutes()
-	h.credentialRoutes()
-	h.callerRoutes()
-	h.operatorRoutes()
-	h.route("POST /api/v1/check", check)
-	h.route("GET /api/v1/usage", usage)
-	h.route("GET /api/v1/audit", h.auditLog)
-	h.route("GET /api/v1/status", status)
-	h.route("GET /api/v1/whoami", whoami)
-	h.migrationRoutes()
-	h.other = h.serve(noOperation)
-	h.mux.Handle("/", h.other)
+	h.other = h.serve(&nowhere)
+	h.mux = h.mount(operations)
 	return h
 }
 
@@ -56,15 +48,18 @@ func New(cfg Config) http.Handler {
 type exchange struct {
 	*http.Request
 	w       http.ResponseWriter
+	op      *operation
 	custody *custody.Custody
+	audit   audit.Reader
 	ask     custody.Ask
+	query   url.Values // what the operation knows, each once
 }
 
 // reply is a successful answer. Nil says that the answer was sent already.
 type reply struct {
 	status   int // 0: 200
 	revision uint64
-	body     any
+	body     any // nil: there is none
 }
 
 // ServeHTTP answers every request.
@@ -76,12 +71,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// route has fn answer the authenticated requests of a pattern.
-func (h *handler) route(pattern string, fn func(*exchange) (*reply, error)) {
-	h.mux.HandleFunc(pattern, h.serve(fn))
-}
-
-func (h *handler) serve(fn func(*exchange) (*reply, error)) http.HandlerFunc {
+// serve has an operation answer requests.
+func (h *handler) serve(op *operation) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		id := keybearer.NewID(keybearer.IDRequest)
 		header := w.Header()
@@ -97,7 +88,7 @@ func (h *handler) serve(fn func(*exchange) (*reply, error)) http.HandlerFunc {
 			}
 		}()
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		rep, err := h.exchange(w, r, id, fn)
+		rep, err := h.exchange(w, r, id, op)
 		switch {
 		case err != nil:
 			h.problem(w, id, err)
@@ -107,19 +98,27 @@ func (h *handler) serve(fn func(*exchange) (*reply, error)) http.HandlerFunc {
 	}
 }
 
-func (h *handler) exchange(w http.ResponseWriter, r *http.Request, id string, fn func(*exchange) (*reply, error)) (*reply, error) {
+func (h *handler) exchange(w http.ResponseWriter, r *http.Request, id string, op *operation) (*reply, error) {
 	if err := sameOrigin(r); err != nil {
 		return nil, err
 	}
-	actor, err := h.authenticate(r)
-	if err != nil {
-		return nil, err
+	x := &exchange{Request: r, w: w, op: op, custody: h.custody, audit: h.audit, ask: custody.Ask{ID: id}}
+	var err error
+	if !op.Open {
+		if x.ask.Actor, err = h.authenticate(r); err != nil {
+			return nil, err
+		}
 	}
-	return fn(&exchange{r, w, h.custody, custody.Ask{Actor: actor, ID: id}})
-}
-
-func noOperation(*exchange) (*reply, error) {
-	return nil, keybearer.NewError(keybearer.NotFound, "the API has no such operation")
+	if op != &nowhere {
+		if x.query, err = parameters(r, op.Query); err != nil {
+			return nil, err
+		}
+	}
+	rep, err := op.Takes.fn(x)
+	if err == nil && rep != nil && rep.status == 0 {
+		rep.status = op.Status
+	}
+	return rep, err
 }
 
 func (h *handler) answer(w http.ResponseWriter, id string, rep *reply) {

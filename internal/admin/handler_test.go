@@ -286,13 +286,13 @@ func TestServerSentEvents(t *testing.T) {
 	l.docs()
 	res := do(l.peers, "GET", "/api/v1/audit?credential=docs/crm", "", "Accept", "text/event-stream")
 	body, _ := io.ReadAll(res.Body)
-	rest, ok := strings.CutPrefix(string(body), "data: ")
+	head, rest, ok := strings.Cut(string(body), "\ndata: ")
 	if res.Header.Get("Content-Type") != "text/event-stream" || !ok || !strings.HasSuffix(rest, "}\n\n") {
 		t.Fatalf("%v %q", res.Header, body)
 	}
 	var e keybearer.Event
-	if err := json.Unmarshal([]byte(rest), &e); err != nil || e.Action != "credential.create" {
-		t.Fatal(e, err)
+	if err := json.Unmarshal([]byte(rest), &e); err != nil || e.Action != "credential.create" || head != "id: "+e.ID+".outcome\nevent: change" {
+		t.Fatal(e, err, head)
 	}
 	res = do(l.peers, "GET", "/api/v1/audit", "")
 	if body, _ = io.ReadAll(res.Body); res.Header.Get("Content-Type") != "application/jsonl" || strings.Count(string(body), "\n") != 4 {

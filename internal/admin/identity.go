@@ -1,27 +1,12 @@
 package admin
 
 import (
-	"net/http"
+	"context"
 	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 )
-
-func (h *handler) callerRoutes() {
-	const all, one = "/api/v1/callers", "/api/v1/callers/{name}"
-	h.route("GET "+all, listCallers)
-	h.route("POST "+all, createCaller)
-	h.route("GET "+one, showCaller)
-	h.route("PATCH "+one, editCaller)
-	h.route("DELETE "+one, deleteCaller)
-	h.route("POST "+one, callerVerb) // {name}:{disable|enable}
-	h.route("PUT "+one+"/scopes/{scope}", bindCaller)
-	h.route("DELETE "+one+"/scopes/{scope}", unbindCaller)
-	h.route("POST "+one+"/tokens", newCallerToken)
-	h.route("DELETE "+one+"/tokens", revokeCallerTokens)
-	h.route("DELETE "+one+"/tokens/{token}", revokeCallerTokens)
-}
 
 func wireTokens(tokens []custody.Token) []Token {
 	out := make([]Token, 0, len(tokens))
@@ -43,11 +28,11 @@ func callerReply(c custody.Caller, err error) (*reply, error) {
 }
 
 func issuedCaller(c custody.Caller, token keybearer.Secret, err error) (*reply, error) {
-	return &reply{status: http.StatusCreated, revision: c.Revision, body: IssuedCaller{wireCaller(c), Plaintext{token}}}, err
+	return &reply{revision: c.Revision, body: IssuedCaller{wireCaller(c), Plaintext{token}}}, err
 }
 
 func listCallers(x *exchange) (*reply, error) {
-	q, err := x.query()
+	q, err := x.listing()
 	if err != nil {
 		return nil, err
 	}
@@ -59,81 +44,50 @@ func showCaller(x *exchange) (*reply, error) {
 	return callerReply(x.custody.Caller(x.Context(), x.ask, x.PathValue("name")))
 }
 
-func createCaller(x *exchange) (*reply, error) {
-	n, err := decode[NewCaller](x)
-	if err != nil {
-		return nil, err
-	}
+func createCaller(x *exchange, n NewCaller) (*reply, error) {
 	return issuedCaller(x.custody.CreateCaller(x.Context(), x.ask, custody.NewCaller(n)))
 }
 
-func editCaller(x *exchange) (*reply, error) {
-	p, err := changing[CallerPatch](x)
-	if err != nil {
-		return nil, err
-	}
+func editCaller(x *exchange, p CallerPatch) (*reply, error) {
 	return callerReply(x.custody.EditCaller(x.Context(), x.ask, x.PathValue("name"), custody.CallerPatch(p)))
 }
 
-func deleteCaller(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return callerReply(x.custody.DeleteCaller(x.Context(), x.ask, x.PathValue("name")))
-}
-
-func callerVerb(x *exchange) (*reply, error) {
-	name, verb := x.verb("name")
-	do := x.custody.DisableCaller
-	switch verb {
-	case "disable":
-	case "enable":
-		do = x.custody.EnableCaller
-	default:
-		return noOperation(x)
-	}
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return callerReply(do(x.Context(), x.ask, name))
+// callerVerb is one of the operations that take a caller and nothing else.
+func callerVerb(do func(*custody.Custody, context.Context, custody.Ask, string) (custody.Caller, error)) handling {
+	return bare(func(x *exchange) (*reply, error) {
+		return callerReply(do(x.custody, x.Context(), x.ask, x.PathValue("name")))
+	})
 }
 
 func bindCaller(x *exchange) (*reply, error)   { return binding(x, true) }
 func unbindCaller(x *exchange) (*reply, error) { return binding(x, false) }
 
 func binding(x *exchange, bind bool) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
 	return callerReply(x.custody.BindCaller(x.Context(), x.ask, x.PathValue("name"), x.PathValue("scope"), bind))
 }
 
-// tokenTerms reads the body that asks for a token: when it ends, and how long older ones stay good.
-func tokenTerms(x *exchange) (expires time.Time, overlap *time.Duration, err error) {
-	n, err := decode[NewToken](x)
-	if err != nil || n.OverlapSeconds == nil {
-		return n.ExpiresAt, nil, err
+// overlap is how long older tokens stay good; nil: until they are revoked.
+func (n *NewToken) overlap() (*time.Duration, error) {
+	if n.OverlapSeconds == nil {
+		return nil, nil
 	}
 	if s := *n.OverlapSeconds; s < 0 || s > int64(maxOverlap/time.Second) {
-		return expires, nil, keybearer.NewError(keybearer.Invalid, "an overlap is from 0 to 366 days")
+		return nil, keybearer.NewError(keybearer.Invalid, "an overlap is from 0 to 366 days")
 	}
 	d := time.Duration(*n.OverlapSeconds) * time.Second
-	return n.ExpiresAt, &d, nil
+	return &d, nil
 }
 
 const maxOverlap = 366 * 24 * time.Hour
 
-func newCallerToken(x *exchange) (*reply, error) {
-	expires, overlap, err := tokenTerms(x)
+func newCallerToken(x *exchange, n NewToken) (*reply, error) {
+	overlap, err := n.overlap()
 	if err != nil {
 		return nil, err
 	}
-	return issuedCaller(x.custody.RotateCallerToken(x.Context(), x.ask, x.PathValue("name"), expires, overlap))
+	return issuedCaller(x.custody.RotateCallerToken(x.Context(), x.ask, x.PathValue("name"), n.ExpiresAt, overlap))
 }
 
 func revokeCallerTokens(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
 	return callerReply(x.custody.RevokeCallerToken(x.Context(), x.ask, x.PathValue("name"), x.PathValue("token")))
 }

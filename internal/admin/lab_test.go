@@ -43,8 +43,8 @@ type lab struct {
 // trail reads the audit log back.
 type trail struct{ log *audit.Log }
 
-func (a trail) Tail(ctx context.Context, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
-	return audit.Tail(ctx, a.log.Path(), n, keep)
+func (a trail) Backwards(ctx context.Context, visit func(*keybearer.Event) bool) error {
+	return audit.Backwards(ctx, a.log.Path(), visit)
 }
 
 func (a trail) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {

@@ -32,16 +32,7 @@ type StoreMigration struct {
 	Hint    string         `json:"hint,omitempty"`    // of that
 }
 
-func (h *handler) migrationRoutes() {
-	h.route("GET /api/v1/migrations/keyring", showKeyMigration)
-	h.route("GET /api/v1/migrations/store", showStoreMigration)
-	h.route("POST /api/v1/migrations/store", moveStore)
-}
-
 func showKeyMigration(x *exchange) (*reply, error) {
-	if _, err := x.parameters(); err != nil {
-		return nil, err
-	}
 	m, err := x.custody.KeyMigration(x.Context(), x.ask)
 	if err != nil {
 		return nil, err
@@ -62,16 +53,10 @@ func storeReply(m custody.StoreMigration, err error) (*reply, error) {
 }
 
 func showStoreMigration(x *exchange) (*reply, error) {
-	if _, err := x.parameters(); err != nil {
-		return nil, err
-	}
 	return storeReply(x.custody.StoreMigration(x.Context(), x.ask))
 }
 
 func moveStore(x *exchange) (*reply, error) {
-	if err := x.empty(); err != nil {
-		return nil, err
-	}
 	return storeReply(x.custody.MoveStore(x.Context(), x.ask))
 }
 

@@ -76,30 +76,35 @@ func (x *exchange) match() error {
 	return nil
 }
 
-// ref is the credential that the path names, less a verb after the name.
+// ref is the credential that the path names.
 func (x *exchange) ref() keybearer.Ref {
 	return keybearer.Ref{Scope: x.PathValue("scope"), Name: x.PathValue("name")}
 }
 
-// verb splits "name:verb" off the last path segment.
-func (x *exchange) verb(segment string) (name, verb string) {
-	name, verb, _ = strings.Cut(x.PathValue(segment), ":")
-	return name, verb
-}
-
 // parameters returns the query's values. It refuses names beyond the known ones and repeated ones.
-func (x *exchange) parameters(known ...string) (url.Values, error) {
-	values, err := url.ParseQuery(x.URL.RawQuery)
+func parameters(r *http.Request, known []parameter) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, keybearer.NewError(keybearer.Invalid, "the query cannot be read")
 	}
 	for name, v := range values {
-		if !slices.Contains(known, name) || len(v) != 1 {
-			return nil, keybearer.NewError(keybearer.Invalid, "the query has a parameter that this operation does not know, or one twice").
-				WithHint("it knows " + strings.Join(known, ", "))
+		if !slices.ContainsFunc(known, func(p parameter) bool { return p.Name == name }) || len(v) != 1 {
+			return nil, unknownParameter(known)
 		}
 	}
 	return values, nil
+}
+
+func unknownParameter(known []parameter) error {
+	if len(known) == 0 {
+		return keybearer.NewError(keybearer.Invalid, "this operation takes no parameters in the query")
+	}
+	var names []string
+	for _, p := range known {
+		names = append(names, p.Name)
+	}
+	return keybearer.NewError(keybearer.Invalid, "the query has a parameter that this operation does not know, or one twice").
+		WithHint("it knows " + strings.Join(names, ", "))
 }
 
 func flag(v url.Values, name string) (bool, error) {
@@ -123,12 +128,9 @@ func limit(v url.Values) (int, error) {
 	return n, nil
 }
 
-// query reads what selects and pages a listing.
-func (x *exchange) query() (q keybearer.Query, err error) {
-	v, err := x.parameters("q", "kind", "subject", "deleted", "cursor", "limit")
-	if err != nil {
-		return q, err
-	}
+// listing reads what selects and pages a listing.
+func (x *exchange) listing() (q keybearer.Query, err error) {
+	v := x.query
 	q.Text, q.Kind, q.Subject, q.Cursor = v.Get("q"), keybearer.Kind(v.Get("kind")), keybearer.Subject(v.Get("subject")), v.Get("cursor")
 	if q.Subject != "" {
 		if q.Subject, err = keybearer.ParseSubject(string(q.Subject)); err != nil {

@@ -1,23 +1,11 @@
 package admin
 
 import (
-	"net/http"
+	"context"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 )
-
-func (h *handler) scopeRoutes() {
-	h.route("GET /api/v1/scopes", listScopes)
-	h.route("POST /api/v1/scopes", createScope)
-	h.route("GET /api/v1/scopes/{scope}", showScope)
-	h.route("PATCH /api/v1/scopes/{scope}", editScope)
-	h.route("POST /api/v1/scopes/{scope}", deleteScope) // {scope}:delete
-	h.route("POST /api/v1/scopes/{scope}/key:generate", generateKey)
-	h.route("POST /api/v1/scopes/{scope}/key:rotate", rotateKey)
-	h.route("POST /api/v1/scopes/{scope}/key:regenerate", regenerateKey)
-	h.route("POST /api/v1/scopes/{scope}/key:move", moveKey)
-}
 
 func wireScope(s custody.Scope) Scope {
 	v := Scope{
@@ -48,7 +36,7 @@ func pageReply[C, W any](p keybearer.Page[C], wire func(C) W, err error) (*reply
 }
 
 func listScopes(x *exchange) (*reply, error) {
-	q, err := x.query()
+	q, err := x.listing()
 	if err != nil {
 		return nil, err
 	}
@@ -60,81 +48,30 @@ func showScope(x *exchange) (*reply, error) {
 	return scopeReply(x.custody.Scope(x.Context(), x.ask, x.PathValue("scope")))
 }
 
-func createScope(x *exchange) (*reply, error) {
-	n, err := decode[NewScope](x)
-	if err != nil {
-		return nil, err
-	}
-	rep, err := scopeReply(x.custody.CreateScope(x.Context(), x.ask, n.Name, n.Description))
-	rep.status = http.StatusCreated
-	return rep, err
+func createScope(x *exchange, n NewScope) (*reply, error) {
+	return scopeReply(x.custody.CreateScope(x.Context(), x.ask, n.Name, n.Description))
 }
 
-// changing reads the precondition and the body of a change.
-func changing[T any](x *exchange) (T, error) {
-	v, err := decode[T](x)
-	if err == nil {
-		err = x.match()
-	}
-	return v, err
-}
-
-// bare reads the precondition of a change that has no body.
-func (x *exchange) bare() error {
-	if err := x.empty(); err != nil {
-		return err
-	}
-	return x.match()
-}
-
-func editScope(x *exchange) (*reply, error) {
-	p, err := changing[ScopePatch](x)
-	if err != nil {
-		return nil, err
-	}
+func editScope(x *exchange, p ScopePatch) (*reply, error) {
 	return scopeReply(x.custody.EditScope(x.Context(), x.ask, x.PathValue("scope"), p.Description))
 }
 
-func deleteScope(x *exchange) (*reply, error) {
-	name, verb := x.verb("scope")
-	if verb != "delete" {
-		return noOperation(x)
-	}
-	cf, err := changing[Confirmation](x)
-	if err != nil {
-		return nil, err
-	}
-	return scopeReply(x.custody.DeleteScope(x.Context(), x.ask, name, custody.Confirmation{Confirm: cf.Confirm, Expected: cf.ExpectedCredentials}))
+func deleteScope(x *exchange, cf Confirmation) (*reply, error) {
+	return scopeReply(x.custody.DeleteScope(x.Context(), x.ask, x.PathValue("scope"), custody.Confirmation{Confirm: cf.Confirm, Expected: cf.ExpectedCredentials}))
 }
 
-func generateKey(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return scopeReply(x.custody.GenerateKey(x.Context(), x.ask, x.PathValue("scope")))
+// keyVerb is one of the operations that take a scope and nothing else.
+func keyVerb(do func(*custody.Custody, context.Context, custody.Ask, string) (custody.Scope, error)) handling {
+	return bare(func(x *exchange) (*reply, error) {
+		return scopeReply(do(x.custody, x.Context(), x.ask, x.PathValue("scope")))
+	})
 }
 
-func rotateKey(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return scopeReply(x.custody.RotateKey(x.Context(), x.ask, x.PathValue("scope")))
-}
-
-func moveKey(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return scopeReply(x.custody.MoveKey(x.Context(), x.ask, x.PathValue("scope")))
-}
-
-func regenerateKey(x *exchange) (*reply, error) {
-	r, err := decode[Regenerate](x)
-	if err == nil && !r.DryRun {
-		err = x.match()
-	}
-	if err != nil {
-		return nil, err
+func regenerateKey(x *exchange, r Regenerate) (*reply, error) {
+	if !r.DryRun {
+		if err := x.match(); err != nil {
+			return nil, err
+		}
 	}
 	g, err := x.custody.RegenerateKey(x.Context(), x.ask, x.PathValue("scope"), custody.Regenerate{
 		Confirmation: custody.Confirmation{Confirm: r.Confirm, Expected: r.ExpectedCredentials},

@@ -24,9 +24,6 @@ type Part struct {
 }
 
 func status(x *exchange) (*reply, error) {
-	if _, err := x.parameters(); err != nil {
-		return nil, err
-	}
 	parts, err := x.custody.Status(x.Context(), x.ask)
 	if err != nil {
 		return nil, err

@@ -23,24 +23,6 @@ func showTrial(x *exchange) (*reply, error) {
 	return &reply{revision: t.Revision, body: out}, nil
 }
 
-func tryDestinations(x *exchange) (*reply, error) {
-	d, err := changing[TrialRules](x)
-	if err != nil {
-		return nil, err
-	}
+func tryDestinations(x *exchange, d TrialRules) (*reply, error) {
 	return credentialReply(x.custody.TryDestinations(x.Context(), x.ask, x.ref(), destinations(d.Destinations)))
-}
-
-func enforceTrial(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return credentialReply(x.custody.EnforceTrial(x.Context(), x.ask, x.ref()))
-}
-
-func discardTrial(x *exchange) (*reply, error) {
-	if err := x.bare(); err != nil {
-		return nil, err
-	}
-	return credentialReply(x.custody.DiscardTrial(x.Context(), x.ask, x.ref()))
 }

@@ -143,37 +143,3 @@ type Grant struct {
 	Subject keybearer.Subject `json:"subject"`
 	Level   keybearer.Level   `json:"level"`
 }
-
-// Usage of a credential, as far as the audit log has told.
-type Usage struct {
-	Count      uint64        `json:"count"`
-	Refused    uint64        `json:"refused"`
-	LastAt     time.Time     `json:"last_at,omitzero"`
-	LastCaller string        `json:"last_caller,omitempty"`
-	LastUser   string        `json:"last_user,omitempty"`
-	LastHost   string        `json:"last_host,omitempty"`
-	LastStatus int           `json:"last_status,omitempty"`
-	Callers    []CallerUsage `json:"callers,omitempty"` // newest first, at most 20
-}
-
-// CallerUsage is the last use by one caller.
-type CallerUsage struct {
-	Caller string    `json:"caller"`
-	Count  uint64    `json:"count"`
-	LastAt time.Time `json:"last_at"`
-	Host   string    `json:"host"`
-}
-
-// UsageReport is the use of one credential, or of all together, and its hourly counts.
-type UsageReport struct {
-	Usage *Usage      `json:"usage,omitempty"` // absent for all together, and for a credential never used
-	Hours []UsageHour `json:"hours"`           // oldest first; hours without use are left out
-}
-
-// UsageHour counts one hour.
-type UsageHour struct {
-	Hour    time.Time `json:"hour"`
-	Uses    uint64    `json:"uses"`
-	Refused uint64    `json:"refused"`
-	Failed  uint64    `json:"failed"`
-}

@@ -51,8 +51,8 @@ type ScopePatch struct {
 
 // Confirmation is asked for before anything is destroyed.
 type Confirmation struct {
-	Confirm             string `json:"confirm"`              // the scope's name
-	ExpectedCredentials int    `json:"expected_credentials"` // live and tombstoned ones together, as the dry run counts them
+	Confirm             string `json:"confirm,omitempty"`              // the scope's name
+	ExpectedCredentials int    `json:"expected_credentials,omitempty"` // live and tombstoned ones together, as the dry run counts them
 }
 
 // Regenerate asks for a new generation of a scope's key.

@@ -144,12 +144,12 @@ func TestKill(t *testing.T) {
 		want[u.CredentialID] = c
 	}
 	for id := range want {
-		hours, err := store.UsageHours(t.Context(), id, time.Now().Add(-24*time.Hour))
+		hours, err := store.UsageHours(t.Context(), time.Now().Add(-24*time.Hour), id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var c count
-		for _, h := range hours {
+		for _, h := range hours[id] {
 			c.Uses += h.Uses
 			c.Refused += h.Refused
 			c.Failed += h.Failed

@@ -352,7 +352,7 @@ func intentID(line string) (id string, ok bool) {
 
 func (f *Feed) useOf(e *keybearer.Event) keybearer.UseRecord {
 	return keybearer.UseRecord{
-		CredentialID: f.names.copyOf(e.CredentialID), Caller: f.names.copyOf(e.Caller), User: f.names.copyOf(e.ActingUser), TokenID: f.names.copyOf(e.TokenID),
+		CredentialID: f.names.copyOf(e.CredentialID), Scope: f.names.copyOf(e.Scope), Caller: f.names.copyOf(e.Caller), User: f.names.copyOf(e.ActingUser), TokenID: f.names.copyOf(e.TokenID),
 		Host: f.names.address(e.Host, e.Port), Status: e.DestinationStatus, Code: keybearer.Code(f.names.copyOf(string(e.Code))),
 		Refused: e.Kind == keybearer.RefusalEvent, At: e.Time,
 		WouldRefuse: keybearer.Code(f.names.copyOf(string(e.WouldRefuse))), Trial: f.names.copyOf(e.Trial),

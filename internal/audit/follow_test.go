@@ -100,7 +100,7 @@ func countedIn(t testing.TB, files ...string) []keybearer.UseRecord {
 				t.Fatal(err)
 			}
 			u := keybearer.UseRecord{
-				CredentialID: text("credential_id"), Caller: text("caller"), TokenID: text("token_id"), User: text("acting_user"),
+				CredentialID: text("credential_id"), Scope: text("scope"), Caller: text("caller"), TokenID: text("token_id"), User: text("acting_user"),
 				Host: fmt.Sprintf("%s:%d", text("host"), number("port")), Status: number("destination_status"),
 				Code: keybearer.Code(text("code")), Refused: text("event") == "refusal", At: at,
 			}
@@ -162,8 +162,8 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []keybearer.UseRecord{
-		{CredentialID: event("").CredentialID, Caller: "billing", TokenID: "tok_a", Host: "a.example.com:443", Status: use("a", keybearer.Outcome, start.Add(time.Second)).DestinationStatus, At: start.Add(time.Second)},
-		{CredentialID: event("").CredentialID, Caller: "billing", TokenID: "tok_b", Host: "b.example.com:443", Code: keybearer.DestinationNotAllowed, Refused: true, At: start.Add(2 * time.Second)},
+		{CredentialID: event("").CredentialID, Scope: event("").Scope, Caller: "billing", TokenID: "tok_a", Host: "a.example.com:443", Status: use("a", keybearer.Outcome, start.Add(time.Second)).DestinationStatus, At: start.Add(time.Second)},
+		{CredentialID: event("").CredentialID, Scope: event("").Scope, Caller: "billing", TokenID: "tok_b", Host: "b.example.com:443", Code: keybearer.DestinationNotAllowed, Refused: true, At: start.Add(2 * time.Second)},
 	}
 	if diff := gocmp.Diff(want, ledger.recorded()); diff != "" {
 		t.Fatal(diff)

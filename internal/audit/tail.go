@@ -13,34 +13,103 @@ import (
 )
 
 // Tail returns the last n events of the log at path for which keep is true, or the last n when it is nil, oldest
-// first. It reads backwards and no more of the file than it needs, and may run while the log is being written. Lines
-// that are not events are passed over. A file that does not exist is [keybearer.NotFound]; one that
+// first; keep is asked from the newest event on. It reads backwards and no more of the file than it needs, and may run while the log is being written.
+// Lines that are not events are passed over. A file that does not exist is [keybearer.NotFound]; one that
 // cannot be read, or ctx being done, is [keybearer.AuditUnavailable].
 func Tail(ctx context.Context, path string, n int, keep func(*keybearer.Event) bool) ([]keybearer.Event, error) {
+	var events []keybearer.Event
+	err := readBack(ctx, path, func(f *os.File) error {
+		return eventsBack(ctx, f, func(e *keybearer.Event) bool {
+			if len(events) < n && (keep == nil || keep(e)) {
+				events = append(events, *e)
+			}
+			return len(events) < n
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(events)
+	return events, nil
+}
+
+// Backwards calls visit with each event of the log at path, from the newest to the oldest, and goes on with the files that were the log
+// before, as far as they lie beside it and are not compressed, until visit returns false. The event is visit's to keep. Errors are those of Tail.
+func Backwards(ctx context.Context, path string, visit func(*keybearer.Event) bool) error {
+	return readBack(ctx, path, func(f *os.File) error {
+		more := true
+		asked := func(e *keybearer.Event) bool {
+			more = visit(e)
+			return more
+		}
+		if err := eventsBack(ctx, f, asked); err != nil || !more {
+			return err
+		}
+		id, err := identityOf(f)
+		if err != nil {
+			return err
+		}
+		before, err := findRotated(path, id)
+		if err != nil {
+			return err
+		}
+		for _, r := range slices.Backward(before) {
+			old, err := os.Open(r.path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // rotated once more
+			}
+			if err != nil {
+				return err
+			}
+			err = eventsBack(ctx, old, asked)
+			_ = old.Close()
+			if err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// readBack opens the log for read, and gives its errors their code.
+func readBack(ctx context.Context, path string, read func(*os.File) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		e := &keybearer.Error{Code: keybearer.AuditUnavailable, Op: "read audit log", Detail: "the audit file " + path + " cannot be read", Err: err}
 		if errors.Is(err, fs.ErrNotExist) {
 			e.Code, e.Detail = keybearer.NotFound, "there is no audit file "+path
 		}
-		return nil, e
+		return e
 	}
 	defer func() { _ = f.Close() }()
-	var events []keybearer.Event
-	err = backwards(f, func(line []byte) bool {
-		if len(events) >= n || ctx.Err() != nil {
+	if err := errors.Join(read(f), ctx.Err()); err != nil {
+		return &keybearer.Error{Code: keybearer.AuditUnavailable, Op: "read audit log", Err: err}
+	}
+	return nil
+}
+
+// identityOf is the id of a file that may be growing.
+func identityOf(f *os.File) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	good, err := wholeLines(f, info.Size())
+	if err != nil {
+		return "", err
+	}
+	return identify(f, good)
+}
+
+// eventsBack yields the events of f from the last to the first, until ctx is done.
+func eventsBack(ctx context.Context, f *os.File, yield func(*keybearer.Event) bool) error {
+	return backwards(f, func(line []byte) bool {
+		if ctx.Err() != nil {
 			return false
 		}
-		if e, err := ParseEvent(line); err == nil && (keep == nil || keep(&e)) {
-			events = append(events, e)
-		}
-		return true
+		e, err := ParseEvent(line)
+		return err != nil || yield(&e)
 	})
-	if err = errors.Join(err, ctx.Err()); err != nil {
-		return nil, &keybearer.Error{Code: keybearer.AuditUnavailable, Op: "read audit log", Err: err}
-	}
-	slices.Reverse(events)
-	return events, nil
 }
 
 // backwards yields the whole lines of f from the last to the first.

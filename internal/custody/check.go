@@ -97,17 +97,17 @@ func (c *Custody) Usage(ctx context.Context, ask Ask, ref keybearer.Ref, since t
 	if c.ledger == nil {
 		return out, nil
 	}
-	hours, err := c.ledger.UsageHours(ctx, id, since)
+	hours, err := c.ledger.UsageHours(ctx, since, id)
 	if err != nil {
 		return out, keybearer.AsError(err)
 	}
-	out.Hours = hours
+	out.Hours = hours[id]
 	return out, nil
 }
 
 // AuditFilter returns which events of the audit log the actor may read: instance admins all, scope admins those of their scopes.
 func (c *Custody) AuditFilter(ctx context.Context, ask Ask) (func(*keybearer.Event) bool, error) {
-	if ask.Actor.instanceAdmin() {
+	if ask.Actor.InstanceAdmin() {
 		return func(*keybearer.Event) bool { return true }, nil
 	}
 	names := map[string]bool{} // a scope's name is never given to another

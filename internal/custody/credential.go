@@ -63,7 +63,7 @@ func (c *Custody) view(a *Actor, on target, usage map[string]keybearer.Usage) Cr
 }
 
 func (a *Actor) listsGrants(on target) bool {
-	return a.Caller == nil && (a.level(on) >= keybearer.Administer || a.scopeAdmin(on.scope.ID))
+	return a.Caller == nil && (a.level(on) >= keybearer.Administer || a.ScopeAdmin(on.scope.ID))
 }
 
 // previous returns the version that a rollback goes back to, or nil.
@@ -120,7 +120,7 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 			return out, err
 		}
 		if s == nil {
-			if a.instanceAdmin() {
+			if a.InstanceAdmin() {
 				return out, noScope()
 			}
 			return out, nil
@@ -129,7 +129,7 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 	}
 	limit := clampLimit(q.Limit)
 	subject := q.Subject
-	if q.Sight = nil; !a.instanceAdmin() { // the store leaves out most of what the loop below would, so that it finds few among many at once
+	if q.Sight = nil; !a.InstanceAdmin() { // the store leaves out most of what the loop below would, so that it finds few among many at once
 		q.Sight = &keybearer.Sight{Subjects: a.subjects(), ScopeIDs: a.scopeIDs()}
 	}
 	var found []*keybearer.Credential

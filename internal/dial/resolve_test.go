@@ -74,6 +74,8 @@ func TestResolveJudgesAllAnswers(t *testing.T) {
 		"127.0.0.1":           {nil, policy.Denied, nil},
 		"2606:4700::1":        {nil, policy.Public, []string{"2606:4700::1"}},
 		"::1":                 {nil, policy.Denied, nil},
+		"localhost":           {nil, policy.Denied, nil},
+		"app.localhost":       {nil, policy.Denied, nil},
 	} {
 		t.Run(host, func(t *testing.T) {
 			if c.answers != nil {
@@ -288,6 +290,19 @@ func BenchmarkResolveHit(b *testing.B) {
 	for b.Loop() {
 		if _, err := d.Resolve(b.Context(), dst); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// No name server is asked: it could send a rule for localhost elsewhere.
+func TestLocalhostIsThisMachine(t *testing.T) {
+	s := serveNames(t)
+	d, _ := newDialer(s, Config{AllowPrivate: prefixes("127.0.0.0/8", "10.20.0.0/16")})
+	for _, host := range []string{"localhost", "app.localhost"} {
+		s.set(host, "10.20.0.1")
+		got, err := d.Resolve(t.Context(), name(host))
+		if err != nil || got.Reach != policy.Listed || len(got.List) != 1 || got.List[0] != netip.MustParseAddr("127.0.0.1") {
+			t.Errorf("%s: %+v, %v", host, got, err)
 		}
 	}
 }

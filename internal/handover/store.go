@@ -250,6 +250,16 @@ func (s *Store) Trial(ctx context.Context, id string) ([]keybearer.TrialUse, err
 }
 
 // UsageHours implements [keybearer.Ledger].
-func (s *Store) UsageHours(ctx context.Context, credentialID string, since time.Time) ([]keybearer.UsageHour, error) {
-	return s.active.Load().UsageHours(ctx, credentialID, since)
+func (s *Store) UsageHours(ctx context.Context, since time.Time, of ...string) (map[string][]keybearer.UsageHour, error) {
+	return s.active.Load().UsageHours(ctx, since, of...)
+}
+
+// Refusals implements [keybearer.Ledger].
+func (s *Store) Refusals(ctx context.Context, since time.Time, of ...string) ([]keybearer.RefusalCount, error) {
+	return s.active.Load().Refusals(ctx, since, of...)
+}
+
+// UsedSince implements [keybearer.Ledger].
+func (s *Store) UsedSince(ctx context.Context, since time.Time) ([]string, error) {
+	return s.active.Load().UsedSince(ctx, since)
 }

@@ -240,7 +240,7 @@ func TestTheLedgerMovesToo(t *testing.T) {
 		for i := range 700 {
 			uses = append(uses, keybearer.UseRecord{
 				CredentialID: ids[i%len(ids)], Caller: []string{"a", "b"}[i%2], Host: "api.example.com:443", Status: 200 + 300*(i%3/2),
-				WouldRefuse: keybearer.MethodNotAllowed, Trial: []string{"try_a", "try_b"}[i%2],
+				Scope: "docs", Code: keybearer.AddressDenied, WouldRefuse: keybearer.MethodNotAllowed, Trial: []string{"try_a", "try_b"}[i%2],
 				Refused: i%7 == 0, At: now.Add(-time.Duration(i) * time.Hour),
 			})
 		}
@@ -258,13 +258,16 @@ func TestTheLedgerMovesToo(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := []any{usage, a}
-			for _, id := range append(ids, "") {
-				hours, err := s.UsageHours(ctx, id, now.Add(-60*24*time.Hour))
-				if err != nil {
-					t.Fatal(err)
-				}
-				out = append(out, hours)
+			since := now.Add(-60 * 24 * time.Hour)
+			hours, err := s.UsageHours(ctx, since, append(ids, "", "docs")...)
+			if err != nil || len(hours) != len(ids)+2 {
+				t.Fatal(hours, err)
 			}
+			refusals, err := s.Refusals(ctx, since, "docs")
+			if err != nil || len(refusals) == 0 {
+				t.Fatal(refusals, err)
+			}
+			out = append(out, hours, refusals)
 			c, err := s.Checkpoint(ctx)
 			if err != nil || c != at {
 				t.Errorf("%+v, %v", c, err)

@@ -180,7 +180,7 @@ func (s *Store) remove(t *transaction, r *row) error {
 		return err
 	}
 	if r.kind == keybearer.CredentialRecord {
-		for _, table := range []string{"usage", "usage_callers", "usage_hours"} {
+		for _, table := range []string{"usage", "usage_callers", "usage_hours", "refusals"} {
 			if err := t.exec(`DELETE FROM `+table+` WHERE credential_id = ?`, r.id); err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -30,17 +29,11 @@ type callerSummary struct {
 	last *keybearer.UseRecord
 }
 
-type hourKey struct {
-	credential string // "" for all together
-	hour       int64
-}
-
-type hourCount struct{ uses, refused, failed int }
-
 // RecordUses adds uses and moves the checkpoint in one transaction. A refusal counts, but is no last use.
 func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, checkpoint keybearer.Checkpoint) error {
 	summaries := make(map[string]*summary)
 	hours := make(map[hourKey]*hourCount)
+	refusals := make(map[refusalKey]int)
 	seen := make(map[string]int64)
 	for i := range uses {
 		u := &uses[i]
@@ -58,13 +51,16 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 		}
 		sum.add(u)
 		hour := micros(u.At.UTC().Truncate(time.Hour))
-		for _, id := range []string{u.CredentialID, ""} {
-			h := hours[hourKey{id, hour}]
+		for _, of := range sums(u) {
+			h := hours[hourKey{of, hour}]
 			if h == nil {
 				h = new(hourCount)
-				hours[hourKey{id, hour}] = h
+				hours[hourKey{of, hour}] = h
 			}
 			h.add(u)
+			if u.Refused && u.Code != "" {
+				refusals[refusalKey{of, u.Code, hour}]++
+			}
 		}
 	}
 	return s.write(ctx, "record uses", func(t *transaction) error {
@@ -73,6 +69,9 @@ func (s *Store) RecordUses(ctx context.Context, uses []keybearer.UseRecord, chec
 			return err
 		}
 		if err := putTrials(t, trialsOf(uses)); err != nil {
+			return err
+		}
+		if err := putRefusals(t, refusals); err != nil {
 			return err
 		}
 		if err := putHours(t, hours); err != nil {
@@ -103,18 +102,6 @@ func (sum *summary) add(u *keybearer.UseRecord) {
 	c.uses++
 	if c.last == nil || !u.At.Before(c.last.At) {
 		c.last = u
-	}
-}
-
-func (h *hourCount) add(u *keybearer.UseRecord) {
-	switch {
-	case u.Refused:
-		h.refused++
-	case u.Code != "" || u.Status >= 500:
-		h.failed++
-		h.uses++
-	default:
-		h.uses++
 	}
 }
 
@@ -164,49 +151,6 @@ func putSummaries(t *transaction, summaries map[string]*summary) error {
 		`ON CONFLICT (credential_id, caller) DO UPDATE SET uses = usage_callers.uses + excluded.uses,
 			last_at = CASE WHEN excluded.last_at >= usage_callers.last_at THEN excluded.last_at ELSE usage_callers.last_at END,
 			last_host = CASE WHEN excluded.last_at >= usage_callers.last_at THEN excluded.last_host ELSE usage_callers.last_host END`, callers)
-}
-
-const addHours = `ON CONFLICT (credential_id, hour) DO UPDATE SET uses = usage_hours.uses + excluded.uses,
-	refused = usage_hours.refused + excluded.refused, failed = usage_hours.failed + excluded.failed`
-
-// putHours adds to the hourly buckets; to those of all credentials together last, since every node wants them.
-func putHours(t *transaction, hours map[hourKey]*hourCount) error {
-	keys := slices.SortedFunc(maps.Keys(hours), func(a, b hourKey) int {
-		return cmp.Or(cmp.Compare(b.credential, a.credential), cmp.Compare(a.hour, b.hour))
-	})
-	const head = `INSERT INTO usage_hours (credential_id, hour, uses, refused, failed)`
-	var rows [][]any
-	together := len(keys)
-	for i, k := range keys {
-		if k.credential == "" {
-			together = i
-			break
-		}
-		rows = append(rows, []any{k.credential, k.hour, hours[k].uses, hours[k].refused, hours[k].failed})
-	}
-	if err := putRows(t, head, 5, addHours, rows); err != nil {
-		return err
-	}
-	for _, k := range keys[together:] {
-		h := hours[k]
-		var uses, refused int
-		err := t.row(head+` VALUES (?, ?, ?, ?, ?) `+addHours+` RETURNING uses, refused`,
-			[]any{k.credential, k.hour, h.uses, h.refused, h.failed}, &uses, &refused)
-		if err != nil {
-			return err
-		}
-		if uses != h.uses || refused != h.refused {
-			continue
-		}
-		// The first use in an hour: time to let go of what is too old. A clock that ran ahead must not empty the table.
-		old := min(k.hour, micros(time.Now().Truncate(time.Hour))) - keepHours.Microseconds()
-		for _, table := range []string{`DELETE FROM usage_hours WHERE hour < ?`, `DELETE FROM trials WHERE last_at < ?`} {
-			if err := t.exec(table, old); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func putLastUses(t *transaction, seen map[string]int64) error {
@@ -305,22 +249,6 @@ func oneOf(ids []string) (condition string, args []any) {
 		args[i] = ids[min(i, len(ids)-1)] // the last one again: it is found once all the same
 	}
 	return ` IN (?` + strings.Repeat(`, ?`, n-1) + `)`, args
-}
-
-// UsageHours returns the hourly buckets of a credential that began at since or later, and the one that since falls in.
-func (s *Store) UsageHours(ctx context.Context, credentialID string, since time.Time) ([]keybearer.UsageHour, error) {
-	var hours []keybearer.UsageHour
-	err := s.reads.each(ctx, `SELECT hour, uses, refused, failed FROM usage_hours WHERE credential_id = ? AND hour >= ? ORDER BY hour`,
-		[]any{credentialID, micros(since.UTC().Truncate(time.Hour))}, func(rows *sql.Rows) error {
-			var hour, uses, refused, failed int64
-			err := rows.Scan(&hour, &uses, &refused, &failed)
-			hours = append(hours, keybearer.UsageHour{Hour: moment(hour), Uses: uint64(uses), Refused: uint64(refused), Failed: uint64(failed)})
-			return err
-		})
-	if err != nil {
-		return nil, s.engine.fail("read the usage", err)
-	}
-	return hours, nil
 }
 
 // micros is the stored form of a time: microseconds since 1970, 0 for the zero time.

@@ -21,7 +21,7 @@ func TestOldHours(t *testing.T) {
 	check := func(want ...time.Time) {
 		t.Helper()
 		for _, id := range []string{"crd_a", ""} {
-			got := must(s.UsageHours(t.Context(), id, time.Time{}))(t)
+			got := must(s.UsageHours(t.Context(), time.Time{}, id))(t)[id]
 			if len(got) != len(want) {
 				t.Fatalf("%q: got %v, want %v", id, got, want)
 			}
@@ -63,10 +63,10 @@ func TestPurgedUsage(t *testing.T) {
 	if got := must(s.Usage(t.Context(), c.ID))(t); len(got) != 0 {
 		t.Errorf("usage: %v", got)
 	}
-	if got := must(s.UsageHours(t.Context(), c.ID, time.Time{}))(t); len(got) != 0 {
+	if got := must(s.UsageHours(t.Context(), time.Time{}, c.ID))(t); len(got) != 0 {
 		t.Errorf("hours: %v", got)
 	}
-	if got := must(s.UsageHours(t.Context(), "", time.Time{}))(t); len(got) != 1 || got[0].Uses != 1 {
+	if got := must(s.UsageHours(t.Context(), time.Time{}, ""))(t)[""]; len(got) != 1 || got[0].Uses != 1 {
 		t.Errorf("hours of all: %v", got)
 	}
 }

@@ -135,6 +135,7 @@ func (p *Postgres) rights(ctx context.Context) keybearer.Finding {
 // tableNames are the tables that are read and written.
 var tableNames = []string{
 	"instance", "scopes", "credentials", "callers", "operators", "tokens", "changes", "events", "checkpoints", "usage", "usage_callers", "usage_hours", "last_uses",
+	"refusals",
 }
 
 // following says how far this node is behind.

@@ -385,7 +385,7 @@ func TestTheLedgerOfNodes(t *testing.T) {
 			t.Errorf("%s: %+v", id, u)
 		}
 	}
-	hours := must(nodes[0].UsageHours(t.Context(), "", at))(t)
+	hours := must(nodes[0].UsageHours(t.Context(), at, ""))(t)[""]
 	if len(hours) != 1 || hours[0].Uses != 4*rounds*3*ids {
 		t.Errorf("hours: %+v", hours)
 	}

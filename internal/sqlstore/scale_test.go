@@ -209,7 +209,7 @@ func TestPlans(t *testing.T) {
 	_, _ = s.Changes(ctx, 0, 10)
 	_, _ = s.Events(ctx, 10)
 	_, _ = s.Usage(ctx, "a", "b", "c")
-	_, _ = s.UsageHours(ctx, "", time.Time{})
+	_, _ = s.UsageHours(ctx, time.Time{}, "")
 	for _, q := range []keybearer.Query{{}, {Cursor: "ZB9j"}, {AfterID: "0"}} {
 		for _, scopeID := range []string{"", scope.ID} {
 			for _, text := range []string{"", "x"} {

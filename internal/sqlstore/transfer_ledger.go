@@ -18,6 +18,7 @@ var ledgerTables = []struct {
 	{"usage_callers", []string{"credential_id", "caller", "last_host"}, []string{"uses", "last_at"}, []string{"credential_id", "caller"}},
 	{"last_uses", []string{"subject"}, []string{"at"}, []string{"subject"}},
 	{"usage_hours", []string{"credential_id"}, []string{"hour", "uses", "refused", "failed"}, []string{"credential_id", "hour"}},
+	{"refusals", []string{"credential_id", "code"}, []string{"hour", "refused"}, []string{"credential_id", "hour", "code"}},
 	{"trials", []string{"trial", "host", "code"}, []string{"uses", "last_at"}, []string{"trial", "host", "code"}},
 }
 

@@ -25,8 +25,8 @@ var elsewhere = map[string]string{
 }
 
 // Every block marked sh, in every page, is executed as it stands, the blocks of a page one after the other in one shell: in a
-// home of its own, where api.example.com is a destination on loopback. Two things are done to the text: 127.0.0.1:9080 becomes the
-// test's own listener, and rules for api.example.com are marked private, as a destination on loopback needs.
+// home of its own, where api.example.com is a destination on loopback. Two things are done to the text: 127.0.0.1:9080 and 127.0.0.1:9081 become the
+// test's own listeners, and rules for api.example.com are marked private, as a destination on loopback needs.
 func TestEveryCommandInTheDocumentation(t *testing.T) {
 	root := harness.Repository()
 	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
@@ -169,6 +169,7 @@ func (s *sandbox) run(script string) {
 	t := s.t
 	t.Helper()
 	script = strings.ReplaceAll(script, "127.0.0.1:9080", s.k.Proxy.String())
+	script = strings.ReplaceAll(script, "127.0.0.1:9081", s.k.Admin.String())
 	script = strings.ReplaceAll(script, "domain try docs/crm ", "domain try docs/crm --private ")
 	script = strings.ReplaceAll(script, "--domain api.example.com", "--domain api.example.com --private")
 	uses := strings.Count(script, "http://api.example.com/hook")
