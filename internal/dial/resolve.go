@@ -48,10 +48,10 @@ type flight struct {
 func (d *Dialer) Resolve(ctx context.Context, dst policy.Destination) (Addresses, error) {
 	now := d.now()
 	d.mu.Lock()
-	cached, hit := d.answers[dst.Host]
-	hit = hit && now.Before(cached.expires)
+	cached := d.answers[dst.Host] // none is like one long expired
+	hit := now.Before(cached.expires)
 	var f *flight
-	if !hit || !now.Before(cached.fresh) {
+	if !now.Before(cached.fresh) { // as nothing that has expired is
 		if f = d.flights[dst.Host]; f == nil {
 			f = &flight{done: make(chan struct{})}
 			d.flights[dst.Host] = f
