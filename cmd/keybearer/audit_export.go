@@ -30,6 +30,7 @@ func (f *auditFlags) add(c *cli, cmd *cobra.Command, since string) {
 	flags.StringVar(&f.q.Operator, "operator", "", "only by this `operator`")
 	flags.StringVar(&f.q.Host, "host", "", "only to this `host`")
 	flags.StringVar(&f.q.Action, "action", "", "only this `action` of a change, as in credential.delete")
+	flags.StringVar(&f.q.Decision, "decision", "", "only what this `decision` was made of: allow or refuse")
 	flags.StringVar(&f.q.Text, "search", "", "only with this `text` in a name, host, path, rule, action or code")
 	flags.StringVar(&f.kind, "event", "", "only of this `kind`: use, refusal or change")
 	flags.StringVar(&f.code, "code", "", "only with this `code`, as in destination_not_allowed")
@@ -41,6 +42,7 @@ func (f *auditFlags) add(c *cli, cmd *cobra.Command, since string) {
 	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(callerNames))
 	_ = cmd.RegisterFlagCompletionFunc("operator", c.completeFlag(operatorNames))
 	_ = cmd.RegisterFlagCompletionFunc("event", words(string(keybearer.UseEvent), string(keybearer.RefusalEvent), string(keybearer.ChangeEvent)))
+	_ = cmd.RegisterFlagCompletionFunc("decision", words(keybearer.Allow, keybearer.Refuse))
 	_ = cmd.RegisterFlagCompletionFunc("code", words(codeNames()...))
 }
 
