@@ -26,10 +26,7 @@ type place struct {
 	at time.Time
 }
 
-func (p place) is(e *keybearer.Event) bool { return p.id != "" && (p.id == e.ID || p.id == placeOf(e)) }
-
-// placeOf is what tells an event apart in the log.
-func placeOf(e *keybearer.Event) string { return e.ID + "." + string(e.Phase) }
+func (p place) is(e *keybearer.Event) bool { return p.id != "" && (p.id == e.ID || p.id == Place(e)) }
 
 // selection reads it from the query and the headers.
 func (x *exchange) selection(form string) (s selection, err error) {

@@ -48,7 +48,7 @@ func (ew *eventWriter) write(e *keybearer.Event) error {
 	}
 	if ew.form == eventStream {
 		// Neither an id nor a kind of ours holds a line break; of an event that somebody else wrote into the log it is taken out.
-		b = append([]byte("id: "+oneLine(placeOf(e))+"\nevent: "+oneLine(string(e.Kind))+"\ndata: "), append(b, '\n')...)
+		b = append([]byte("id: "+oneLine(Place(e))+"\nevent: "+oneLine(string(e.Kind))+"\ndata: "), append(b, '\n')...)
 	}
 	_, err = ew.w.Write(append(b, '\n'))
 	return err
@@ -77,7 +77,7 @@ func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.
 	}
 	written := make(map[line]bool, len(events))
 	for i := range events {
-		written[line{placeOf(&events[i]), events[i].Kind}] = true
+		written[line{Place(&events[i]), events[i].Kind}] = true
 		if ew.write(&events[i]) != nil {
 			break
 		}
@@ -110,7 +110,7 @@ func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.
 			if !ok {
 				return
 			}
-			if written[line{placeOf(&e), e.Kind}] {
+			if written[line{Place(&e), e.Kind}] {
 				continue
 			}
 			if ew.write(&e) != nil {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -17,7 +18,8 @@ var errPermission = fs.ErrPermission
 func (q AuditQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
-		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "id": q.ID, "event": string(q.Kind), "code": string(q.Code),
+		"before": q.Before, "q": q.Text, "scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "user": q.User, "operator": q.Operator, "host": q.Host,
+		"id": q.ID, "event": string(q.Kind), "action": q.Action, "decision": q.Decision, "code": string(q.Code), "since": timeValue(q.Since), "until": timeValue(q.Until),
 	} {
 		if value != "" {
 			v.Set(name, value)
@@ -33,6 +35,13 @@ func (q AuditQuery) values() url.Values {
 		v.Set("follow", "true")
 	}
 	return v
+}
+
+func timeValue(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // Audit yields events of the audit log, oldest first, and with Follow goes on until the context ends. An error ends it.

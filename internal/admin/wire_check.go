@@ -72,16 +72,3 @@ type CheckRule struct {
 	Admits  bool     `json:"admits"`
 	Why     string   `json:"why,omitempty"` // why not
 }
-
-// AuditQuery selects events of the audit log.
-type AuditQuery struct {
-	Limit       int                 // newest so many, oldest of them first; 0: 100; at most 1000
-	Follow      bool                // go on with new events until the context ends
-	Scope       string              // name
-	Credential  string              // name, or "<scope>/<name>"
-	Caller      string              // name
-	ID          string              // request id
-	Kind        keybearer.EventKind // use, refusal or change
-	Code        keybearer.Code
-	WouldRefuse bool // only what a trial would have refused
-}
