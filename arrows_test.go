@@ -35,6 +35,8 @@ var mayImport = map[string][]string{
 	"/internal/custody":     {"", "/policy"},
 	"/internal/handover":    {"", "/internal/sqlstore"},
 	"/internal/admin":       {"", "/policy", "/internal/custody", "/internal/audit"},
+	"/internal/signin":      {"", "/internal/custody"},
+	"/internal/console":     {"", "/policy", "/internal/custody", "/internal/signin", "/internal/audit"},
 	"/internal/demo":        {"", "/internal/admin"},
 	"/internal/manifest":    {"", "/policy", "/internal/admin"}, // a client of the admin API
 	"/caddymodule":          {"*"},

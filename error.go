@@ -162,6 +162,7 @@ type Error struct {
 	Op     string // what was being done, "credential create"; may be empty
 	Detail string // one sentence about this occurrence; lower case, no full stop; may be empty
 	Hint   string // how to mend it; empty means the code's own hint
+	Field  string // the field of the request that it concerns, as the admin API names it; may be empty
 	Err    error  // cause; not shown to callers
 
 	RetryAfter time.Duration // of a code that carries Retry-After: how long to wait; zero: a moment
@@ -172,6 +173,14 @@ func NewError(code Code, detail string) *Error { return &Error{Code: code, Detai
 
 // WithHint sets the hint and returns e.
 func (e *Error) WithHint(hint string) *Error { e.Hint = hint; return e }
+
+// In names the field that it concerns, unless it names one already, and returns e.
+func (e *Error) In(field string) *Error {
+	if e.Field == "" {
+		e.Field = field
+	}
+	return e
+}
 
 // Wrap sets the cause and returns e.
 func (e *Error) Wrap(err error) *Error { e.Err = err; return e }

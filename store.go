@@ -2,6 +2,7 @@ package keybearer
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -134,10 +135,24 @@ type Query struct {
 	Text    string  // case-insensitive part of name, description or, for credentials, a rule's host
 	Kind    Kind    // credentials of this kind
 	Subject Subject // credentials that have a grant for it
+	Sight   *Sight  // credentials that lie in it; nil: all
 	Deleted bool    // include tombstones
 	AfterID string  // credentials only: order by id instead, start behind this id ("0" for the first); ignores Cursor; Page.Next is the next AfterID
 	Cursor  string  // Page.Next of the page before; opaque; a malformed one is [Invalid]
 	Limit   int     // 0: 100; at most 1000
+}
+
+// Sight is what somebody may see of the credentials: those on which one of the subjects holds view or a higher level, and all of some
+// scopes. The zero value holds none.
+type Sight struct {
+	Subjects []Subject
+	ScopeIDs []string
+}
+
+// Holds reports whether the credential lies in the sight.
+func (s *Sight) Holds(c *Credential) bool {
+	return slices.Contains(s.ScopeIDs, c.ScopeID) ||
+		slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.Level >= View && slices.Contains(s.Subjects, g.Subject) })
 }
 
 // Page is one page of a listing.

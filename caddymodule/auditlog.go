@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/keybearer/keybearer"
-	"github.com/keybearer/keybearer/internal/admin"
 	"github.com/keybearer/keybearer/internal/audit"
 )
 
@@ -61,9 +60,9 @@ type readable struct {
 }
 
 // readAudit returns the app's audit log, or nil when it cannot be read back.
-func (a *App) readAudit(c *core) admin.AuditLog {
+func (a *App) readAudit(c *core) *readable {
 	if log, ok := c.auditor.(*audit.Log); ok {
-		return readable{log, a.lease.left}
+		return &readable{log, a.lease.left}
 	}
 	return nil
 }
@@ -73,12 +72,12 @@ func (r readable) Tail(ctx context.Context, n int, keep func(*keybearer.Event) b
 	return audit.Tail(ctx, r.log.Path(), n, keep)
 }
 
-// Backwards implements [admin.AuditLog].
+// Backwards implements [audit.Reader].
 func (r readable) Backwards(ctx context.Context, visit func(*keybearer.Event) bool) error {
 	return audit.Backwards(ctx, r.log.Path(), visit)
 }
 
-// Subscribe implements [admin.AuditLog].
+// Subscribe implements [audit.Reader].
 func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event] {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -98,3 +97,6 @@ func (r readable) Subscribe(ctx context.Context, keep func(*keybearer.Event) boo
 		}
 	}
 }
+
+// Interface guard.
+var _ audit.Reader = readable{}

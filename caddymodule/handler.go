@@ -49,7 +49,8 @@ type Handler struct {
 	Hosts []string `json:"hosts,omitempty"`
 
 	served
-	route proxy.Route
+	address string // where apps reach it, "host:port"; "": only on a socket
+	route   proxy.Route
 }
 
 // CaddyModule returns the Caddy module information.
@@ -128,6 +129,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	h.address = reachable(server)
 	server.RegisterConnState(h.app.lease.watch)
 	if h.Caller != "" && h.app.fixedOff {
 		return fmt.Errorf("caller %s is fixed here, and identity fixed is off: remove one of the two", h.Caller)

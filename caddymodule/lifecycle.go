@@ -37,10 +37,15 @@ func (a *App) start() error {
 		a.proxies = append(a.proxies, handler)
 		h.next = handler
 	}
-	api := admin.Config{Custody: e.core.custody, Audit: a.readAudit(e.core), Logger: logs.logger()}
+	api := admin.Config{Custody: e.core.custody, Logger: logs.logger()}
+	if log := a.readAudit(e.core); log != nil {
+		api.Audit = log
+	}
 	api.Authenticate = admin.Tokens(e.core.custody)
 	for _, h := range a.admins {
-		h.next = admin.New(api)
+		if h.next, err = a.openConsole(h, admin.New(api)); err != nil {
+			return err
+		}
 	}
 	if a.AdminSocket != "off" {
 		api.Authenticate = admin.Peers(peer)

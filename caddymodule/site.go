@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -102,6 +103,21 @@ func open(server *caddyhttp.Server) (all []string) {
 		}
 	}
 	return all
+}
+
+// reachable is an address at which the server can be reached from this machine, "host:port"; "" when it listens on sockets only.
+func reachable(server *caddyhttp.Server) string {
+	for _, address := range server.Listen {
+		na, err := listenAddress(address)
+		if err != nil || na.IsUnixNetwork() || na.IsFdNetwork() {
+			continue
+		}
+		if ip, err := netip.ParseAddr(na.Host); na.Host == "" || err == nil && ip.IsUnspecified() {
+			na.Host = "127.0.0.1"
+		}
+		return net.JoinHostPort(na.Host, strconv.FormatUint(uint64(na.StartPort), 10))
+	}
+	return ""
 }
 
 func loopback(na caddy.NetworkAddress) bool {

@@ -57,7 +57,7 @@ func byName[T any](t *testing.T, what string, list func(context.Context, keybear
 		{keybearer.Query{Text: "docs", Deleted: true}, []string{"docs", "docs-2"}},
 		{keybearer.Query{Text: "nothing has this"}, nil},
 		// What concerns credentials only is ignored.
-		{keybearer.Query{ScopeID: "scp_x", Kind: keybearer.Basic, Subject: "app:x", AfterID: "0"}, live},
+		{keybearer.Query{ScopeID: "scp_x", Kind: keybearer.Basic, Subject: "app:x", Sight: new(keybearer.Sight), AfterID: "0"}, live},
 	} {
 		want := slices.Sorted(slices.Values(c.want))
 		for _, limit := range []int{1, 2, 5, 100} {
@@ -103,7 +103,7 @@ func testListCredentials(t *testing.T, s keybearer.Store) {
 				c.Current.Terms.Rules = append(c.Current.Terms.Rules, keybearer.Rule{Scheme: "https", Host: hosts[(n+k)%len(hosts)], Port: 443})
 			}
 			for k := range n % 4 {
-				c.Grants = append(c.Grants, keybearer.Grant{Subject: subjects[(n+2*k)%len(subjects)], Level: keybearer.Use})
+				c.Grants = append(c.Grants, keybearer.Grant{Subject: subjects[(n+2*k)%len(subjects)], Level: keybearer.Use + keybearer.Level((n+k)%4)})
 			}
 			if n%5 == 0 {
 				bury(c)
@@ -128,8 +128,14 @@ func testListCredentials(t *testing.T, s keybearer.Store) {
 			ScopeID: rapid.SampledFrom(ids).Draw(rt, "scope"),
 			Text:    rapid.SampledFrom(append([]string{""}, texts...)).Draw(rt, "text"),
 			Kind:    rapid.SampledFrom(append([]keybearer.Kind{""}, kinds...)).Draw(rt, "kind"),
-			Subject: rapid.SampledFrom(append([]keybearer.Subject{"", "app:", "app:a\n"}, subjects...)).Draw(rt, "subject"),
+			Subject: rapid.SampledFrom(append([]keybearer.Subject{"", "app:", "app:a\n", "!app:a", "app:a\n!app:a", "app:a\n!app:ab"}, subjects...)).Draw(rt, "subject"),
 			Deleted: rapid.Bool().Draw(rt, "deleted"),
+		}
+		if rapid.Bool().Draw(rt, "sighted") {
+			q.Sight = &keybearer.Sight{
+				Subjects: rapid.SliceOfN(rapid.SampledFrom(append([]keybearer.Subject{"", "!app:a", "user:nobody"}, subjects...)), 0, 4).Draw(rt, "subjects"),
+				ScopeIDs: rapid.SliceOfN(rapid.SampledFrom(ids), 0, 2).Draw(rt, "scopes"),
+			}
 		}
 		limit := rapid.IntRange(1, 200).Draw(rt, "limit")
 		var want []string
@@ -172,7 +178,18 @@ func fits(c *keybearer.Credential, q *keybearer.Query) bool {
 	for _, g := range c.Grants {
 		granted = granted || g.Subject == q.Subject
 	}
-	return text && granted &&
+	seen := q.Sight == nil
+	if !seen {
+		for _, g := range c.Grants {
+			for _, subject := range q.Sight.Subjects {
+				seen = seen || g.Subject == subject && (g.Level == keybearer.View || g.Level == keybearer.Edit || g.Level == keybearer.Administer)
+			}
+		}
+		for _, id := range q.Sight.ScopeIDs {
+			seen = seen || c.ScopeID == id
+		}
+	}
+	return text && granted && seen &&
 		(q.ScopeID == "" || c.ScopeID == q.ScopeID) &&
 		(q.Kind == "" || c.Current.Terms.Kind == q.Kind) &&
 		(q.Deleted || c.DeletedAt.IsZero())

@@ -15,14 +15,13 @@ import (
 )
 
 func (c *cli) auditCommand() *cobra.Command {
-	cmd := noun("audit", "Read the audit log: uses, refusals and changes", "", c.auditTail(), c.auditShow())
+	cmd := noun("audit", "Read the audit log: uses, refusals and changes", "", c.auditTail(), c.auditShow(), c.auditExport())
 	c.outputFlag(cmd)
 	return cmd
 }
 
 func (c *cli) auditTail() *cobra.Command {
-	var q admin.AuditQuery
-	var kind, code string
+	var f auditFlags
 	cmd := &cobra.Command{
 		Use:     "tail",
 		Aliases: []string{"list"},
@@ -32,20 +31,21 @@ audit file. A use has two events with the same id: its intent, written before an
 them as one line once the outcome is there.`,
 		Example: `  keybearer audit tail
   keybearer audit tail -n 100 -o json
-  keybearer audit tail --credential docs/crm --event refusal`,
+  keybearer audit tail --credential docs/crm --event refusal
+  keybearer audit tail --caller billing --code destination_not_allowed --since 7d`,
 		Args: need(),
 		RunE: c.with(func(ctx context.Context, client *admin.Client, _ []string) error {
-			q.Kind, q.Code = keybearer.EventKind(kind), keybearer.Code(code)
+			q, err := f.query(c)
+			if err != nil {
+				return err
+			}
+			if q.Follow && !q.Until.IsZero() {
+				return usagef("--follow has no end, and --until is one")
+			}
 			// Ctrl-C is how following ends: it is no failure.
 			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			err := c.printEvents(func(yield func(keybearer.Event, error) bool) {
-				for e, err := range client.Audit(ctx, q) {
-					if !yield(e, err) {
-						return
-					}
-				}
-			})
+			err = c.printEvents(client.Audit(ctx, q))
 			switch {
 			case ctx.Err() != nil:
 				return nil
@@ -55,19 +55,9 @@ them as one line once the outcome is there.`,
 			return err
 		}),
 	}
-	f := cmd.Flags()
-	f.IntVarP(&q.Limit, "lines", "n", 20, "the newest `n` events, at most 1000")
-	f.BoolVarP(&q.Follow, "follow", "f", false, "go on with new events until Ctrl-C")
-	f.StringVar(&q.Scope, "scope", "", "only of this `scope`")
-	f.StringVar(&q.Credential, "credential", "", "only of this credential, `<scope>/<name>`")
-	f.StringVar(&q.Caller, "caller", "", "only by this `caller`")
-	f.StringVar(&kind, "event", "", "only of this `kind`: use, refusal or change")
-	f.StringVar(&code, "code", "", "only with this `code`, as in destination_not_allowed")
-	f.BoolVar(&q.WouldRefuse, "would-refuse", false, "only what rules on trial would have refused")
-	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
-	_ = cmd.RegisterFlagCompletionFunc("credential", c.completeFlag(credentialNames))
-	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(callerNames))
-	_ = cmd.RegisterFlagCompletionFunc("event", words(string(keybearer.UseEvent), string(keybearer.RefusalEvent), string(keybearer.ChangeEvent)))
+	cmd.Flags().IntVarP(&f.q.Limit, "lines", "n", 20, "the newest `n` events, at most 1000")
+	cmd.Flags().BoolVarP(&f.q.Follow, "follow", "f", false, "go on with new events until Ctrl-C")
+	f.add(c, cmd, "")
 	return cmd
 }
 

@@ -50,7 +50,7 @@ or in Proxy-Authorization: Bearer.`,
 				return err
 			}
 			c.done("created caller %s%s", issued.Caller.Name, boundTo(issued.Caller))
-			return c.printToken(issued, issued.Token)
+			return c.printToken(issued, issued.Token, c.callerLines(issued.Caller))
 		}),
 	}
 	cmd.Flags().StringArrayVar(&n.Scopes, "scope", nil, "bind it to this `scope`; may be repeated")
@@ -80,22 +80,6 @@ func boundTo(x admin.Caller) string {
 		return ", bound to no scope"
 	}
 	return ", bound to " + strings.Join(x.Scopes, ", ")
-}
-
-// printToken writes a new token alone, or with its record if another format was asked for. It is the one place where the command line
-// prints a secret.
-func (c *cli) printToken(issued any, token admin.Plaintext) error {
-	if c.format == asJSON || c.format == asYAML {
-		return c.encode(issued)
-	}
-	if token.IsZero() {
-		return nil
-	}
-	if isTerminal(c.out) {
-		c.note("its token, shown this once:")
-	}
-	_, err := fmt.Fprintln(c.out, token.Reveal())
-	return err
 }
 
 func (c *cli) callerList() *cobra.Command {
@@ -243,13 +227,13 @@ func (c *cli) callerEdit() *cobra.Command {
 
 func (c *cli) callerToken() *cobra.Command {
 	return noun("token", "Make a new token for a caller", "",
-		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time, overlap time.Duration) (any, admin.Plaintext, error) {
+		c.tokenRotate("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time, overlap time.Duration) (any, admin.Plaintext, tokenLines, error) {
 			issued, err := client.RotateCallerToken(ctx, name, expires, overlap)
-			return issued, issued.Token, err
+			return issued, issued.Token, c.callerLines(issued.Caller), err
 		}),
-		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time) (any, admin.Plaintext, error) {
+		c.tokenAdd("caller", "billing", callerNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time) (any, admin.Plaintext, tokenLines, error) {
 			issued, err := client.AddCallerToken(ctx, name, expires)
-			return issued, issued.Token, err
+			return issued, issued.Token, c.callerLines(issued.Caller), err
 		}))
 }
 
@@ -257,7 +241,7 @@ type nameSource = func(context.Context, *admin.Client) ([]string, error)
 
 // tokenRotate makes the command that replaces the tokens of a caller or operator.
 func (c *cli) tokenRotate(what, example string, names nameSource,
-	rotate func(context.Context, *admin.Client, string, time.Time, time.Duration) (any, admin.Plaintext, error),
+	rotate func(context.Context, *admin.Client, string, time.Time, time.Duration) (any, admin.Plaintext, tokenLines, error),
 ) *cobra.Command {
 	var overlap, expires string
 	cmd := &cobra.Command{
@@ -276,7 +260,7 @@ them can be changed over.`,
 			if err != nil {
 				return err
 			}
-			issued, token, err := rotate(ctx, client, args[0], end, d)
+			issued, token, lines, err := rotate(ctx, client, args[0], end, d)
 			if err != nil {
 				return err
 			}
@@ -285,7 +269,7 @@ them can be changed over.`,
 				ends = "end in " + span(d)
 			}
 			c.done("made a new token for %s %s; older ones %s", what, args[0], ends)
-			return c.printToken(issued, token)
+			return c.printToken(issued, token, lines)
 		}),
 		ValidArgsFunction: c.complete(names),
 	}
@@ -296,7 +280,7 @@ them can be changed over.`,
 
 // tokenAdd makes the command that gives a caller or operator one more token.
 func (c *cli) tokenAdd(what, example string, names nameSource,
-	add func(context.Context, *admin.Client, string, time.Time) (any, admin.Plaintext, error),
+	add func(context.Context, *admin.Client, string, time.Time) (any, admin.Plaintext, tokenLines, error),
 ) *cobra.Command {
 	var expires string
 	cmd := &cobra.Command{
@@ -310,12 +294,12 @@ func (c *cli) tokenAdd(what, example string, names nameSource,
 			if err != nil {
 				return err
 			}
-			issued, token, err := add(ctx, client, args[0], end)
+			issued, token, lines, err := add(ctx, client, args[0], end)
 			if err != nil {
 				return err
 			}
 			c.done("made one more token for %s %s", what, args[0])
-			return c.printToken(issued, token)
+			return c.printToken(issued, token, lines)
 		}),
 	}
 	expiresFlag(cmd, &expires)

@@ -29,7 +29,7 @@ The URL is judged as the app would write it for the proxy: http:// means https t
 	cmd.Flags().StringVar(&r.Caller, "caller", "", "the `app` that asks, as in app:billing; without it, the one whose token asks")
 	cmd.Flags().StringVar(&user, "user", "", "the acting `user`, as in user:ada")
 	cmd.Flags().StringArrayVar(&groups, "group", nil, "a `group` of the acting user; may be repeated")
-	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(subjectNames))
+	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(appNames))
 	c.outputFlag(cmd)
 	cmd.RunE = c.onCredential(func(ctx context.Context, client *admin.Client, ref keybearer.Ref, args []string) error {
 		r.Credential = ref.String()

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,7 +143,22 @@ func callerNames(ctx context.Context, client *admin.Client) ([]string, error) {
 	return namesOf(page.Items, func(c admin.Caller) string { return c.Name }), err
 }
 
+// subjectNames are whom a grant may be for, as far as the server knows them: callers, operators and operators' groups.
 func subjectNames(ctx context.Context, client *admin.Client) ([]string, error) {
+	names, err := appNames(ctx, client)
+	page, err2 := client.Operators(ctx, admin.ListQuery{Limit: 1000})
+	var groups []string
+	for _, o := range page.Items {
+		names = append(names, string(keybearer.UserSubject(o.Name)))
+		for _, g := range o.Groups {
+			groups = append(groups, string(keybearer.GroupSubject(g)))
+		}
+	}
+	slices.Sort(groups)
+	return append(names, slices.Compact(groups)...), cmp.Or(err, err2)
+}
+
+func appNames(ctx context.Context, client *admin.Client) ([]string, error) {
 	names, err := callerNames(ctx, client)
 	for i, name := range names {
 		names[i] = string(keybearer.AppSubject(name))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 	cmd := noun("credential", "Manage credentials: what is sent, and where it may go",
 		`A credential holds one secret, the destinations that it may be sent to, and grants that say who may use it. It is named
 <scope>/<name>. Secrets are written only: no command shows one.`,
-		c.credentialCreate(), c.credentialList(), c.credentialShow(), c.credentialEdit(), c.credentialSetSecret(),
+		c.credentialCreate(), c.credentialList(), c.credentialShow(), c.credentialHistory(), c.credentialEdit(), c.credentialSetSecret(),
 		c.credentialVerb("disable", "Refuse every use at once; can be taken back", "disabled",
 			(*admin.Client).DisableCredential),
 		c.credentialVerb("enable", "Take back a disable", "enabled", (*admin.Client).EnableCredential),
@@ -106,37 +107,6 @@ a domain every request is refused.`,
 	return cmd
 }
 
-func (c *cli) credentialList() *cobra.Command {
-	var q admin.ListQuery
-	var limit int
-	var scope, kind, subject string
-	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List credentials that you may see",
-		Example: "  keybearer credential list\n  keybearer credential list --scope docs -o json\n  keybearer credential list --search example.com --kind bearer",
-		Args:    need(),
-		RunE: c.with(func(ctx context.Context, client *admin.Client, _ []string) error {
-			q.Kind, q.Subject = keybearer.Kind(kind), keybearer.Subject(subject)
-			list, err := all(limit, q, func(q admin.ListQuery) (admin.Page[admin.Credential], error) {
-				return client.Credentials(ctx, scope, q)
-			})
-			if err != nil {
-				return err
-			}
-			return printList(c, list, c.credentialListing())
-		}),
-	}
-	listFlags(cmd, &q, &limit)
-	cmd.Flags().StringVar(&scope, "scope", admin.AllScopes, "only of this `scope`")
-	cmd.Flags().Lookup("scope").DefValue = ""
-	cmd.Flags().StringVar(&kind, "kind", "", "only of this `kind`")
-	cmd.Flags().StringVar(&subject, "subject", "", "only those with a grant for this `subject`, as in app:billing")
-	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
-	_ = cmd.RegisterFlagCompletionFunc("subject", c.completeFlag(subjectNames))
-	_ = cmd.RegisterFlagCompletionFunc("kind", words(string(keybearer.Basic), string(keybearer.Bearer), string(keybearer.Header)))
-	return cmd
-}
-
 func (c *cli) credentialShow() *cobra.Command {
 	return &cobra.Command{
 		Use:               "show <scope>/<name>",
@@ -149,7 +119,14 @@ func (c *cli) credentialShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printItem(c, x, x.Ref().String(), c.credentialFields(x))
+			fields := c.credentialFields(x)
+			if c.format == asTable {
+				from := c.now().Add(-24 * time.Hour)
+				if used, err := client.Usage(ctx, ref, from); err == nil && len(used.Hours) > 0 { // what is shown is worth showing without it
+					fields = append(fields, row("last 24h", plain(spark(used.Hours, from, c.now(), func(h admin.UsageHour) uint64 { return h.Uses + h.Refused }))))
+				}
+			}
+			return printItem(c, x, x.Ref().String(), fields)
 		}),
 	}
 }
@@ -241,48 +218,5 @@ func (c *cli) credentialVerb(verb, short, did string, do func(*admin.Client, con
 			c.done("%s credential %s", did, made.Ref())
 			return printChanged(c, made, made.Ref().String(), c.credentialFields)
 		}),
-	}
-}
-
-func (c *cli) credentialDelete() *cobra.Command {
-	var force bool
-	cmd := &cobra.Command{
-		Use:   "delete <scope>/<name>",
-		Short: "Delete a credential; can be restored for a while",
-		Long: `Delete a credential: every use is refused at once. "credential restore" brings it back for 7 days. If it was used in the last 30 days,
-this tells by whom and wants --force.`,
-		Example:           "  keybearer credential delete docs/crm\n  keybearer credential delete docs/legacy --force",
-		Args:              need("<scope>/<name>"),
-		ValidArgsFunction: c.complete(credentialNames),
-		RunE: c.onCredential(func(ctx context.Context, client *admin.Client, ref keybearer.Ref, _ []string) error {
-			made, err := client.DeleteCredential(ctx, ref, force)
-			if keybearer.CodeOf(err) == keybearer.RecentlyUsed {
-				c.tellUsers(ctx, client, ref)
-				return keybearer.NewError(keybearer.RecentlyUsed, keybearer.AsError(err).Message()).
-					WithHint("if nobody needs it any more: keybearer credential delete " + ref.String() + " --force")
-			}
-			if err != nil {
-				return err
-			}
-			until := ""
-			if !made.RestorableTo.IsZero() {
-				until = "; keybearer credential restore brings it back until " + made.RestorableTo.Local().Format("2006-01-02 15:04")
-			}
-			c.done("deleted credential %s%s", made.Ref(), until)
-			return printChanged(c, made, made.Ref().String(), c.credentialFields)
-		}),
-	}
-	cmd.Flags().BoolVar(&force, "force", false, "delete it even if it was used lately")
-	return cmd
-}
-
-// tellUsers says who used the credential lately.
-func (c *cli) tellUsers(ctx context.Context, client *admin.Client, ref keybearer.Ref) {
-	x, err := client.Credential(ctx, ref)
-	if err != nil || x.Usage == nil {
-		return
-	}
-	for _, by := range x.Usage.Callers {
-		c.note("app:%s used it %s, %d times, last to %s", by.Caller, ago(by.LastAt, c.now()), by.Count, by.Host)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keybearer/keybearer"
@@ -63,7 +64,7 @@ func ruleCell(d admin.Destination) cell {
 }
 
 func (c *cli) credentialFields(x admin.Credential) []field {
-	var rules, grants, users []cell
+	var rules, grants []cell
 	for _, d := range x.Destinations {
 		rules = append(rules, ruleCell(d))
 	}
@@ -80,15 +81,9 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 		grants = append(grants, plainf("%s  %s", g.Subject, g.Level))
 	}
 	now := c.now()
-	var last, uses cell
-	if u := x.Usage; u != nil {
-		if !u.LastAt.IsZero() {
-			last = plainf("%s by %s to %s (%d)", ago(u.LastAt, now), u.LastCaller, u.LastHost, u.LastStatus)
-		}
-		uses = plainf("%d, %d refused", u.Count, u.Refused)
-		for _, by := range u.Callers {
-			users = append(users, plainf("app:%s  %s ago, %d times", by.Caller, span(max(now.Sub(by.LastAt), 0)), by.Count))
-		}
+	var used []field
+	if x.Usage != nil {
+		used = c.lastUseFields(*x.Usage)
 	}
 	var previous cell
 	if p := x.Previous; p != nil {
@@ -120,7 +115,7 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 			options = append(options, o.name)
 		}
 	}
-	return []field{
+	return slices.Concat([]field{
 		row("name", bold(x.Ref().String())),
 		row("id", plain(x.ID)),
 		row("description", plain(x.Description)),
@@ -135,14 +130,12 @@ func (c *cli) credentialFields(x admin.Credential) []field {
 		row("secret", secret),
 		row("previous", previous),
 		row("expires", plain(ago(x.ExpiresAt, now))),
-		row("last used", last),
-		row("uses", uses),
-		row("used by", users...),
+	}, used, []field{
 		row("created", plain(ago(x.CreatedAt, now))),
 		row("changed", plain(ago(x.UpdatedAt, now))),
 		row("deleted", bad(ago(x.DeletedAt, now))),
 		row("restorable", plain(ago(x.RestorableTo, now))),
-	}
+	})
 }
 
 // warnClear says which destinations get the secret without TLS.

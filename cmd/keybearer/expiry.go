@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // expiry reads a moment as people write it: a span from now ("90d", "12h"), a day (its end, in local time), an RFC 3339 time, or
@@ -44,4 +46,32 @@ func lapse(text string) (time.Duration, bool) {
 	}
 	d, err := time.ParseDuration(text)
 	return d, err == nil && d >= 0
+}
+
+// past reads a moment before now: a span back from now ("24h", "7d"), a day (its beginning, in local time), or an RFC 3339 time; ""
+// is none, the zero time.
+func (c *cli) past(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	now := c.now()
+	var at time.Time
+	if d, ok := lapse(text); ok {
+		at = now.Add(-d)
+	} else if t, err := time.Parse(time.RFC3339, text); err == nil {
+		at = t
+	} else if t, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
+		at = t
+	} else {
+		return at, usagef("%q is no time", text).withHint("use 24h, 7d, 2026-11-23 or 2026-11-23T18:00:00Z")
+	}
+	if at.After(now) {
+		return at, usagef("%s is to come", text)
+	}
+	return at.UTC(), nil
+}
+
+// sinceFlag is how the beginning of what is looked at is given.
+func sinceFlag(cmd *cobra.Command, since *string, otherwise string) {
+	cmd.Flags().StringVar(since, "since", otherwise, "from this `time` on: 24h or 7d ago, 2026-11-23, or an RFC 3339 time")
 }

@@ -44,7 +44,7 @@ func (c *cli) operatorCreate() *cobra.Command {
 				return err
 			}
 			c.done("created operator %s", issued.Operator.Name)
-			return c.printToken(issued, issued.Token)
+			return c.printToken(issued, issued.Token, c.operatorLines())
 		}),
 	}
 	c.roleFlags(cmd, &n.Roles, &n.Groups)
@@ -180,13 +180,13 @@ func whole(list []string) *[]string {
 
 func (c *cli) operatorToken() *cobra.Command {
 	return noun("token", "Make a new token for an operator", "",
-		c.tokenRotate("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time, overlap time.Duration) (any, admin.Plaintext, error) {
+		c.tokenRotate("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time, overlap time.Duration) (any, admin.Plaintext, tokenLines, error) {
 			issued, err := client.RotateOperatorToken(ctx, name, expires, overlap)
-			return issued, issued.Token, err
+			return issued, issued.Token, c.operatorLines(), err
 		}),
-		c.tokenAdd("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time) (any, admin.Plaintext, error) {
+		c.tokenAdd("operator", "ada", operatorNames, func(ctx context.Context, client *admin.Client, name string, expires time.Time) (any, admin.Plaintext, tokenLines, error) {
 			issued, err := client.AddOperatorToken(ctx, name, expires)
-			return issued, issued.Token, err
+			return issued, issued.Token, c.operatorLines(), err
 		}))
 }
 

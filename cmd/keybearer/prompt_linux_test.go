@@ -61,7 +61,12 @@ func (x *terminal) run(t *testing.T, home string, args ...string) *exec.Cmd {
 // await reads until the text is shown.
 func (x *terminal) await(t *testing.T, text string) {
 	t.Helper()
-	from := x.shown.Len()
+	x.awaitSince(t, x.shown.Len(), text)
+}
+
+// awaitSince reads until the text is shown, which may have been before, since so much was shown.
+func (x *terminal) awaitSince(t *testing.T, from int, text string) {
+	t.Helper()
 	buf := make([]byte, 256)
 	for !strings.Contains(x.shown.String()[from:], text) {
 		n, err := x.keyboard.Read(buf)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keybearer/keybearer/caddymodule"
+	"github.com/keybearer/keybearer/internal/admin"
 )
 
 // builtIn is what messages call the Caddyfile inside the binary.
@@ -85,11 +88,30 @@ func (c *cli) serve(config, adapter, pidfile string) error {
 		return fmt.Errorf("the server cannot start with %s: %w", source, err)
 	}
 	if isTerminal(c.err) {
+		c.hintOperator()
 		c.note("serving with %s; keybearer doctor tells how it is, Ctrl-C ends it", source)
 	} else {
 		caddy.Log().Info("serving with " + source)
 	}
 	select {}
+}
+
+// hintOperator says how to come into the console while there is no operator yet: the socket needs none, the console does. It is a hint for whoever
+// looks on, so that what cannot be found out goes without a word.
+func (c *cli) hintOperator() {
+	if c.getenv("KEYBEARER_ADDR") != "" { // of another server, perhaps
+		return
+	}
+	client, err := c.client()
+	if err != nil {
+		return
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if page, err := client.Operators(ctx, admin.ListQuery{Limit: 1}); err == nil && len(page.Items) == 0 {
+		c.say(c.errStyle.cyan("hint:"), "no operator yet; for the console run: keybearer operator setup")
+	}
 }
 
 // loadConfig returns the configuration as Caddy's JSON, what to call its source, and the adapter used.

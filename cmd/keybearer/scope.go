@@ -264,7 +264,8 @@ from a backup. Other scopes are not touched. Rotating the key (rotate-key) loses
 are known to others.
 
 --dry-run tells what would be destroyed. To do it, --confirm repeats the scope's name, and --expected-credentials the count that
-the dry run gave. With --keep-shells the credentials stay, without their secrets.`,
+the dry run gave; at a terminal, without them, it shows what would be destroyed and who used it last, and asks for the name. With
+--keep-shells the credentials stay, without their secrets.`,
 		Example: `  keybearer scope regenerate-key docs --dry-run
   keybearer scope regenerate-key docs --confirm docs --expected-credentials 3`,
 		Args:              need("a scope"),
@@ -277,6 +278,11 @@ the dry run gave. With --keep-shells the credentials stay, without their secrets
 	flags.BoolVar(&r.KeepShells, "keep-shells", false, "keep the credentials, without their secrets")
 	cmd.RunE = c.with(func(ctx context.Context, client *admin.Client, args []string) error {
 		asked := r.Confirm != "" || r.ExpectedCredentials >= 0
+		if !r.DryRun && !asked && c.canAsk() {
+			if err := c.askRegenerate(ctx, client, args[0], &r); err != nil {
+				return err
+			}
+		}
 		switch {
 		case r.DryRun && asked:
 			return usagef("--dry-run goes without --confirm and --expected-credentials")
@@ -304,6 +310,36 @@ the dry run gave. With --keep-shells the credentials stay, without their secrets
 		return printItem(c, result, result.Scope.Name, c.scopeFields(result.Scope))
 	})
 	return cmd
+}
+
+// askRegenerate shows on the error stream what would be destroyed and who used it last, and asks for the scope's name.
+func (c *cli) askRegenerate(ctx context.Context, client *admin.Client, scope string, r *admin.Regenerate) error {
+	look, err := client.RegenerateKey(ctx, scope, admin.Regenerate{DryRun: true, KeepShells: r.KeepShells})
+	if err != nil {
+		return err
+	}
+	c.tellDoomed(look)
+	for _, x := range look.Credentials {
+		c.tellUsers(x)
+	}
+	if err := c.confirm("regenerate the key of scope "+look.Scope.Name, look.Scope.Name); err != nil {
+		return err
+	}
+	r.Confirm, r.ExpectedCredentials = look.Scope.Name, look.ExpectedCredentials()
+	return nil
+}
+
+// tellDoomed names what a regenerate destroys, and counts it.
+func (c *cli) tellDoomed(r admin.Regeneration) {
+	for _, x := range r.Credentials {
+		c.note("%s  %s", x.Ref(), ruleTexts(x.Destinations))
+	}
+	more := ""
+	if n := r.ExpectedCredentials() - len(r.Credentials); n > 0 {
+		more = fmt.Sprintf(" (%d of them not shown)", n)
+	}
+	c.note("this destroys the secrets of %s and of %s%s of scope %s: nothing opens them again, here or from a backup; rotate-key loses nothing",
+		count(r.Live, "credential"), count(r.Tombstoned, "deleted credential"), more, r.Scope.Name)
 }
 
 // printDryRun lists what would die, and gives the command line that does it.

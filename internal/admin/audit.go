@@ -9,16 +9,8 @@ import (
 	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 )
-
-// AuditLog is where events are read back.
-type AuditLog interface {
-	// Backwards calls visit with each event from the newest to the oldest, as far back as there are any, until visit returns false.
-	Backwards(ctx context.Context, visit func(*keybearer.Event) bool) error
-	// Subscribe yields events for which keep is true that are written from now on: the subscription begins with the call, not with the
-	// iteration, which must take place. It ends with ctx.
-	Subscribe(ctx context.Context, keep func(*keybearer.Event) bool) iter.Seq[keybearer.Event]
-}
 
 // The forms in which events are answered.
 const (
@@ -66,9 +58,19 @@ func readAudit(x *exchange) (*reply, error) {
 			form = other
 		}
 	}
-	s, err := x.selection(form)
+	s, err := audit.ParseSelection(x.query)
 	if err != nil {
 		return nil, err
+	}
+	follow, err := flag(x.query, "follow")
+	if err != nil {
+		return nil, err
+	}
+	if follow && (form == eventTable || x.query.Has("before") || x.query.Has("until")) {
+		return nil, keybearer.NewError(keybearer.Invalid, "what is followed has no end, and no form of a table")
+	}
+	if form == eventStream {
+		s.After.ID = x.Request.Header.Get("Last-Event-ID")
 	}
 	may, err := x.custody.AuditFilter(x.Context(), x.ask)
 	if err != nil {
@@ -77,14 +79,14 @@ func readAudit(x *exchange) (*reply, error) {
 	if x.audit == nil {
 		return nil, keybearer.NewError(keybearer.AuditUnavailable, "the audit log cannot be read back here")
 	}
-	keep := func(e *keybearer.Event) bool { return may(e) && s.keeps(e) }
+	keep := func(e *keybearer.Event) bool { return may(e) && s.Keeps(e) }
 	ctx, cancel := context.WithCancel(x.Context())
 	defer cancel()
 	var next iter.Seq[keybearer.Event]
-	if s.follow {
+	if follow {
 		next = x.audit.Subscribe(ctx, keep)
 	}
-	events, gap, err := s.read(ctx, x.audit, keep)
+	events, gap, err := s.Read(ctx, x.audit, may)
 	if err != nil {
 		if next != nil {
 			cancel()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/admin"
+	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
@@ -63,7 +64,7 @@ func (l *lab) events(q admin.AuditQuery) (out []keybearer.Event) {
 
 func places(events []keybearer.Event) (out []string) {
 	for i := range events {
-		out = append(out, admin.Place(&events[i]))
+		out = append(out, audit.PlaceOf(&events[i]))
 	}
 	return out
 }
@@ -85,7 +86,7 @@ func TestTheAuditLogPagesBack(t *testing.T) {
 				break
 			}
 			got = append(places(page), got...)
-			q.Before = admin.Place(&page[0])
+			q.Before = audit.PlaceOf(&page[0])
 			later++
 			l.logged(1, func(_ int, e *keybearer.Event) { e.ID, e.Time = fmt.Sprint("later_", later), noon.Add(1000*time.Hour) })
 		}
@@ -158,7 +159,7 @@ func TestTheAuditLogIsFiltered(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"event=uses", "decision=maybe", "code=nonsense", "before=", "since=yesterday", "until=1", "follow=true&before=req_1", "follow=true&until=2026-01-01T00:00:00Z",
+		"event=uses", "decision=maybe", "code=nonsense", "since=yesterday", "until=1", "follow=true&before=req_1", "follow=true&until=2026-01-01T00:00:00Z",
 		"scope=a&credential=b/c", "q=1&q=2",
 	} {
 		if p := problem(t, do(l.peers, "GET", "/api/v1/audit?"+bad, "")); p.Code != keybearer.Invalid {

@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 )
 
 // idle is how long a followed log may be silent before something is sent to keep the connection alive.
@@ -32,7 +31,7 @@ func newEventWriter(w http.ResponseWriter, form string) *eventWriter {
 		w.Header().Set("Content-Disposition", `attachment; filename="audit.csv"`)
 		ew.table = csv.NewWriter(w)
 		ew.table.UseCRLF = true // RFC 4180
-		_ = ew.table.Write(columns)
+		_ = ew.table.Write(audit.Columns)
 	}
 	_ = ew.control.SetWriteDeadline(time.Time{}) // following has no end; not every server has deadlines
 	return ew
@@ -40,7 +39,7 @@ func newEventWriter(w http.ResponseWriter, form string) *eventWriter {
 
 func (ew *eventWriter) write(e *keybearer.Event) error {
 	if ew.table != nil {
-		return ew.table.Write(row(e))
+		return ew.table.Write(audit.Row(e))
 	}
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -48,7 +47,7 @@ func (ew *eventWriter) write(e *keybearer.Event) error {
 	}
 	if ew.form == eventStream {
 		// Neither an id nor a kind of ours holds a line break; of an event that somebody else wrote into the log it is taken out.
-		b = append([]byte("id: "+oneLine(Place(e))+"\nevent: "+oneLine(string(e.Kind))+"\ndata: "), append(b, '\n')...)
+		b = append([]byte("id: "+oneLine(audit.PlaceOf(e))+"\nevent: "+oneLine(string(e.Kind))+"\ndata: "), append(b, '\n')...)
 	}
 	_, err = ew.w.Write(append(b, '\n'))
 	return err
@@ -77,7 +76,7 @@ func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.
 	}
 	written := make(map[line]bool, len(events))
 	for i := range events {
-		written[line{Place(&events[i]), events[i].Kind}] = true
+		written[line{audit.PlaceOf(&events[i]), events[i].Kind}] = true
 		if ew.write(&events[i]) != nil {
 			break
 		}
@@ -110,7 +109,7 @@ func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.
 			if !ok {
 				return
 			}
-			if written[line{Place(&e), e.Kind}] {
+			if written[line{audit.PlaceOf(&e), e.Kind}] {
 				continue
 			}
 			if ew.write(&e) != nil {
@@ -125,40 +124,4 @@ func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.
 			return
 		}
 	}
-}
-
-// columns of the table form, in the order of row.
-var columns = []string{
-	"time", "id", "phase", "event", "scope", "credential", "credential_id", "secret_version", "caller", "token_id", "acting_user", "operator", "method", "scheme", "host",
-	"port", "path", "decision", "code", "rule", "would_refuse", "trial", "destination_status", "duration_ms", "bytes_out", "bytes_in", "action", "changed",
-}
-
-func row(e *keybearer.Event) []string {
-	number := func(n int64) string {
-		if n == 0 {
-			return ""
-		}
-		return strconv.FormatInt(n, 10)
-	}
-	duration := ""
-	if e.DurationMS != 0 {
-		duration = strconv.FormatFloat(e.DurationMS, 'f', -1, 64)
-	}
-	out := []string{
-		e.Time.UTC().Format(time.RFC3339Nano), e.ID, string(e.Phase), string(e.Kind), e.Scope, e.Credential, e.CredentialID, number(int64(e.SecretVersion)), e.Caller, e.TokenID,
-		e.ActingUser, e.Operator, e.Method, e.Scheme, e.Host, number(int64(e.Port)), e.Path, e.Decision, string(e.Code), e.Rule, string(e.WouldRefuse), e.Trial,
-		number(int64(e.DestinationStatus)), duration, number(e.BytesOut), number(e.BytesIn), e.Action, strings.Join(e.Changed, " "),
-	}
-	for i := range out {
-		out[i] = harmless(out[i])
-	}
-	return out
-}
-
-// harmless keeps a spreadsheet from running a value as a formula: what could be one begins with an apostrophe.
-func harmless(s string) string {
-	if first, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-		return "'" + s
-	}
-	return s
 }

@@ -18,8 +18,9 @@ var errPermission = fs.ErrPermission
 func (q AuditQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
-		"before": q.Before, "q": q.Text, "scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "user": q.User, "operator": q.Operator, "host": q.Host,
-		"id": q.ID, "event": string(q.Kind), "action": q.Action, "decision": q.Decision, "code": string(q.Code), "since": timeValue(q.Since), "until": timeValue(q.Until),
+		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "user": q.User, "operator": q.Operator, "host": q.Host, "q": q.Text,
+		"id": q.ID, "event": string(q.Kind), "action": q.Action, "decision": q.Decision, "code": string(q.Code), "before": q.Before,
+		"since": timeValue(q.Since), "until": timeValue(q.Until),
 	} {
 		if value != "" {
 			v.Set(name, value)

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
@@ -16,14 +17,14 @@ import (
 type Config struct {
 	Custody      *custody.Custody
 	Authenticate Authenticate
-	Audit        AuditLog     // nil: /audit answers audit_unavailable
+	Audit        audit.Reader // nil: /audit answers audit_unavailable
 	Logger       *slog.Logger // optional: gets each failure of ours once, with its request id
 }
 
 type handler struct {
 	custody      *custody.Custody
 	authenticate Authenticate
-	audit        AuditLog
+	audit        audit.Reader
 	log          *slog.Logger
 	mux          *http.ServeMux
 	other        http.HandlerFunc // for what no operation is for
@@ -49,7 +50,7 @@ type exchange struct {
 	w       http.ResponseWriter
 	op      *operation
 	custody *custody.Custody
-	audit   AuditLog
+	audit   audit.Reader
 	ask     custody.Ask
 	query   url.Values // what the operation knows, each once
 }

@@ -10,7 +10,7 @@ import (
 type AuditQuery struct {
 	Limit       int                 // newest so many, oldest of them first; 0: 100; at most 1000
 	Follow      bool                // go on with new events until the context ends
-	Before      string              // place of an event, or RFC 3339 time: only what stands before it; see [Place]
+	Before      string              // place of an event, or RFC 3339 time: only what stands before it; the place of an event is "<request id>.<phase>"
 	Since       time.Time           // of this time and later
 	Until       time.Time           // before this time
 	Text        string              // in a name, host, path, rule, action or code, whatever its case
@@ -27,6 +27,3 @@ type AuditQuery struct {
 	Code        keybearer.Code
 	WouldRefuse bool // only what a trial would have refused
 }
-
-// Place is what tells an event apart in the log, for [AuditQuery].Before: of the oldest event of a page it leads to the page before.
-func Place(e *keybearer.Event) string { return e.ID + "." + string(e.Phase) }

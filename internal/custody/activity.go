@@ -124,11 +124,11 @@ func (c *Custody) sums(ctx context.Context, a *Actor, scope string) (out sums, e
 			return out, err
 		}
 		switch {
-		case only == nil && a.instanceAdmin():
+		case only == nil && a.InstanceAdmin():
 			return out, noScope()
 		case only == nil:
 			return out, nil
-		case a.scopeAdmin(only.ID):
+		case a.ScopeAdmin(only.ID):
 			out.of = []string{only.Name}
 			return out, nil
 		}
@@ -141,7 +141,7 @@ func (c *Custody) sums(ctx context.Context, a *Actor, scope string) (out sums, e
 		for _, s := range scopes {
 			out.scopes = append(out.scopes, s.Name)
 		}
-		if a.instanceAdmin() {
+		if a.InstanceAdmin() {
 			out.of = []string{""}
 			return out, nil
 		}
@@ -157,7 +157,7 @@ func (c *Custody) sums(ctx context.Context, a *Actor, scope string) (out sums, e
 
 // administered are the live scopes that the actor administers, in order of name, as far as one page holds them.
 func (c *Custody) administered(ctx context.Context, a *Actor) (found []*keybearer.Scope, err error) {
-	if a.instanceAdmin() {
+	if a.InstanceAdmin() {
 		page, err := c.store.Scopes(ctx, keybearer.Query{Limit: activityScopes})
 		if err != nil {
 			return nil, keybearer.AsError(err)
@@ -197,7 +197,7 @@ func (c *Custody) granted(ctx context.Context, a *Actor, only *keybearer.Scope, 
 				if on.scope, err = scopeOf(cred.ScopeID); err != nil {
 					return nil, false, err
 				}
-				if on.scope == nil || have[cred.ID] || a.scopeAdmin(on.scope.ID) || !a.sees(on) {
+				if on.scope == nil || have[cred.ID] || a.ScopeAdmin(on.scope.ID) || !a.sees(on) {
 					continue
 				}
 				if len(found) == limit {
@@ -216,7 +216,7 @@ func (c *Custody) granted(ctx context.Context, a *Actor, only *keybearer.Scope, 
 
 // seesByID reports whether the actor may see the credential with that id, wherever it is.
 func (c *Custody) seesByID(ctx context.Context, a *Actor, id string) (bool, error) {
-	if a.instanceAdmin() {
+	if a.InstanceAdmin() {
 		return true, nil
 	}
 	// In order of id, what follows all but the last character of an id is that id, if it is there.

@@ -36,13 +36,14 @@ func (a *Actor) subjects() []keybearer.Subject {
 	return s
 }
 
-func (a *Actor) instanceAdmin() bool {
+// InstanceAdmin reports whether the actor administers everything.
+func (a *Actor) InstanceAdmin() bool {
 	return a.Caller == nil && a.Subject != "" && slices.Contains(a.Roles, keybearer.RoleInstanceAdmin)
 }
 
-// scopeAdmin reports whether the actor administers the scope; instance admins administer all.
-func (a *Actor) scopeAdmin(scopeID string) bool {
-	return a.instanceAdmin() ||
+// ScopeAdmin reports whether the actor administers the scope; instance admins administer all.
+func (a *Actor) ScopeAdmin(scopeID string) bool {
+	return a.InstanceAdmin() ||
 		a.Caller == nil && a.Subject != "" && scopeID != "" && slices.Contains(a.Roles, keybearer.RoleScopeAdmin+scopeID)
 }
 

@@ -102,7 +102,7 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 // eachSeen calls fn for every live credential that the actor may see.
 func (c *Custody) eachSeen(ctx context.Context, a *Actor, fn func(*keybearer.Credential)) error {
 	var within []string // scope ids; "": all
-	if a.instanceAdmin() {
+	if a.InstanceAdmin() {
 		within = []string{""}
 	} else {
 		scopes, err := c.administered(ctx, a)

@@ -107,7 +107,7 @@ func (c *Custody) Usage(ctx context.Context, ask Ask, ref keybearer.Ref, since t
 
 // AuditFilter returns which events of the audit log the actor may read: instance admins all, scope admins those of their scopes.
 func (c *Custody) AuditFilter(ctx context.Context, ask Ask) (func(*keybearer.Event) bool, error) {
-	if ask.Actor.instanceAdmin() {
+	if ask.Actor.InstanceAdmin() {
 		return func(*keybearer.Event) bool { return true }, nil
 	}
 	names := map[string]bool{} // a scope's name is never given to another

@@ -66,7 +66,7 @@ func (c *Custody) CreateCredential(ctx context.Context, ask Ask, scope string, n
 }
 
 func nameTaken(by *keybearer.Credential) error {
-	e := keybearer.NewError(keybearer.AlreadyExists, "")
+	e := keybearer.NewError(keybearer.AlreadyExists, "").In("name")
 	if !by.DeletedAt.IsZero() {
 		e.Detail, e.Hint = "the name belongs to a deleted credential", "restore that one, or choose another name until it is purged"
 	}
@@ -102,7 +102,7 @@ func (c *Custody) build(n *NewCredential) (*keybearer.Credential, error) {
 
 func checkExpiry(t, now time.Time) error {
 	if !t.IsZero() && !t.After(now) {
-		return keybearer.NewError(keybearer.Invalid, "the expiry lies in the past").WithHint("to stop use at once, disable the credential")
+		return keybearer.NewError(keybearer.Invalid, "the expiry lies in the past").WithHint("to stop use at once, disable the credential").In("expires_at")
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (c *Custody) view(a *Actor, on target, usage map[string]keybearer.Usage) Cr
 }
 
 func (a *Actor) listsGrants(on target) bool {
-	return a.Caller == nil && (a.level(on) >= keybearer.Administer || a.scopeAdmin(on.scope.ID))
+	return a.Caller == nil && (a.level(on) >= keybearer.Administer || a.ScopeAdmin(on.scope.ID))
 }
 
 // previous returns the version that a rollback goes back to, or nil.
@@ -100,7 +100,8 @@ func (c *Custody) find(ctx context.Context, ref keybearer.Ref) (on target, err e
 	return on, err
 }
 
-// maxScan bounds how many store pages one listing reads in search of what the actor may see.
+// maxScan bounds how many store pages one listing reads in search of what the actor may see: the store knows nothing of the scopes that
+// a caller is bound to, nor of whose grants the actor may search for.
 const maxScan = 20
 
 // Credentials lists, in order of scope and name, the credentials of a scope ("" for all scopes) that the actor may see. Of what they may not
@@ -119,7 +120,7 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 			return out, err
 		}
 		if s == nil {
-			if a.instanceAdmin() {
+			if a.InstanceAdmin() {
 				return out, noScope()
 			}
 			return out, nil
@@ -128,8 +129,8 @@ func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keyb
 	}
 	limit := clampLimit(q.Limit)
 	subject := q.Subject
-	if own := a.subjects(); subject == "" && len(own) == 1 && !a.instanceAdmin() && len(a.scopeIDs()) == 0 {
-		q.Subject = own[0] // the store can leave out what has no grant for it
+	if q.Sight = nil; !a.InstanceAdmin() { // the store leaves out most of what the loop below would, so that it finds few among many at once
+		q.Sight = &keybearer.Sight{Subjects: a.subjects(), ScopeIDs: a.scopeIDs()}
 	}
 	var found []*keybearer.Credential
 	scopeOf := c.scopesOnce(ctx)

@@ -66,11 +66,11 @@ func (p *permit) admits(n need) bool {
 	switch n.role {
 	case scopeAdmin:
 		if p.on.scope == nil {
-			return a.instanceAdmin() // sees that there is no such scope
+			return a.InstanceAdmin() // sees that there is no such scope
 		}
-		return a.scopeAdmin(p.on.scope.ID)
+		return a.ScopeAdmin(p.on.scope.ID)
 	case instanceAdmin:
-		return a.instanceAdmin()
+		return a.InstanceAdmin()
 	}
 	return false
 }
@@ -88,7 +88,7 @@ func (a *Actor) level(on target) keybearer.Level {
 
 // sees reports whether the actor may see the credential's metadata.
 func (a *Actor) sees(on target) bool {
-	return a.level(on) >= keybearer.View || on.scope != nil && a.scopeAdmin(on.scope.ID)
+	return a.level(on) >= keybearer.View || on.scope != nil && a.ScopeAdmin(on.scope.ID)
 }
 
 // refuse audits the refusal and returns its error.
@@ -112,7 +112,7 @@ func (p *permit) refuse(n need) error {
 		return keybearer.NewError(code, "a caller's token lists, shows and checks, and nothing else")
 	case n.level > keybearer.NoLevel:
 		e := keybearer.NewError(code, "this needs "+n.level.String()+" on the credential")
-		if p.on.scope != nil && p.ask.Actor.scopeAdmin(p.on.scope.ID) {
+		if p.on.scope != nil && p.ask.Actor.ScopeAdmin(p.on.scope.ID) {
 			return e.WithHint("as an admin of the scope you can grant it to yourself: keybearer grant add <scope>/<name> " +
 				string(p.ask.Actor.Subject) + " " + n.level.String())
 		}

@@ -58,7 +58,7 @@ func (c *Custody) viewScope(s *keybearer.Scope) Scope {
 // Scopes lists the scopes that the actor administers, in order of name.
 func (c *Custody) Scopes(ctx context.Context, ask Ask, q keybearer.Query) (keybearer.Page[Scope], error) {
 	out := keybearer.Page[Scope]{Items: []Scope{}}
-	if ask.Actor.instanceAdmin() {
+	if ask.Actor.InstanceAdmin() {
 		page, err := c.store.Scopes(ctx, q)
 		if err != nil {
 			return out, keybearer.AsError(err)

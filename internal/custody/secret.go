@@ -52,7 +52,7 @@ func checkSecret(terms *keybearer.Terms, given *Secret) error {
 }
 
 func badSecret(detail, hint string) error {
-	return keybearer.NewError(keybearer.SecretInvalid, detail).WithHint(hint)
+	return keybearer.NewError(keybearer.SecretInvalid, detail).WithHint(hint).In("secret")
 }
 
 func hasControl(s string) bool { return strings.IndexFunc(s, unicode.IsControl) >= 0 }

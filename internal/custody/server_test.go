@@ -89,7 +89,7 @@ func TestAServerWithoutTheFormerKeyringLeavesItsKeysToOthers(t *testing.T) {
 			l.close()
 			l.moving = false
 			current := l.ring("current.key")
-			l.open(func(cfg *custody.Config) { cfg.Keyring, cfg.Wait = current, 200*time.Millisecond })
+			l.open(func(cfg *custody.Config) { cfg.Keyring = current })
 			if regenerate {
 				confirm := custody.Confirmation{Confirm: "docs", Expected: 5}
 				if _, err := l.RegenerateKey(t.Context(), by(root), "docs", custody.Regenerate{Confirmation: confirm}); err != nil {

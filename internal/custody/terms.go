@@ -17,13 +17,13 @@ type Destination struct {
 // parseRules returns the canonical rules, or the first error.
 func parseRules(given []Destination) ([]keybearer.Rule, error) {
 	if len(given) > maxRules {
-		return nil, keybearer.NewError(keybearer.RuleInvalid, "a credential has at most 200 rules")
+		return nil, keybearer.NewError(keybearer.RuleInvalid, "a credential has at most 200 rules").In("destinations")
 	}
 	rules := make([]keybearer.Rule, 0, len(given))
 	for _, d := range given {
 		r, err := policy.ParseRule(d.Rule, d.Methods, d.Private)
 		if err != nil {
-			return nil, err
+			return nil, keybearer.AsError(err).In("destinations")
 		}
 		rules = append(rules, r)
 	}

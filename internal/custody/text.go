@@ -19,7 +19,7 @@ const (
 
 func checkDescription(s string) error {
 	if len(s) > maxDescription || !utf8.ValidString(s) || strings.IndexFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) >= 0 {
-		return keybearer.NewError(keybearer.Invalid, "a description is at most 1000 bytes of text without control characters")
+		return keybearer.NewError(keybearer.Invalid, "a description is at most 1000 bytes of text without control characters").In("description")
 	}
 	return nil
 }
@@ -27,7 +27,7 @@ func checkDescription(s string) error {
 // checkName refuses names of the wrong form, and those that could be mistaken for an id.
 func checkName(what, name, idPrefix string) error {
 	if !keybearer.ValidName(name) || strings.HasPrefix(name, idPrefix) {
-		return keybearer.NewError(keybearer.Invalid, "the name of "+what+" is 1 to 63 lower-case letters, digits, '-', '.' and '_', beginning with a letter or digit and not with "+idPrefix)
+		return keybearer.NewError(keybearer.Invalid, "the name of "+what+" is 1 to 63 lower-case letters, digits, '-', '.' and '_', beginning with a letter or digit and not with "+idPrefix).In("name")
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (c *Custody) ActorByToken(ctx context.Context, token keybearer.Secret) (Act
 			return Actor{}, err
 		}
 		if o != nil && o.Live() && live(o.Tokens) {
-			return Actor{Subject: keybearer.UserSubject(o.Name), Groups: o.Groups, Roles: o.Roles}, nil
+			return operatorActor(o), nil
 		}
 	case strings.HasPrefix(text, keybearer.CallerTokenPrefix):
 		cl, err := missing(c.store.CallerByToken(ctx, hash))

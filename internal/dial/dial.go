@@ -23,11 +23,7 @@ import (
 	"github.com/keybearer/keybearer/policy"
 )
 
-const (
-	defaultTimeout = 10 * time.Second
-	// stagger is how long one address may take before the next is tried beside it (RFC 8305 section 5).
-	stagger = 250 * time.Millisecond
-)
+const defaultTimeout = 10 * time.Second
 
 // Config is what the operator chooses. The zero value reaches ordinary addresses only, through the system's name servers.
 type Config struct {
@@ -90,59 +86,13 @@ func (d *Dialer) Connect(ctx context.Context, a Addresses, port uint16) (net.Con
 	dialer := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		return d.check(a, port, address)
 	}}
-
-	type result struct {
-		conn net.Conn
-		err  error
+	conn, err := race(raceCtx, len(a.List), func(ctx context.Context, i int) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(a.List[i], port).String())
+	})
+	if err != nil {
+		return nil, failure(ctx, err)
 	}
-	results := make(chan result, len(a.List))
-	waiting, started := 0, 0
-	start := func() {
-		address := netip.AddrPortFrom(a.List[started], port).String()
-		waiting, started = waiting+1, started+1
-		go func() {
-			conn, err := dialer.DialContext(raceCtx, "tcp", address)
-			results <- result{conn, err}
-		}()
-	}
-	defer func() {
-		if waiting == 0 {
-			return
-		}
-		go func() { // whoever connects after the first is closed
-			for range waiting {
-				if r := <-results; r.conn != nil {
-					_ = r.conn.Close()
-				}
-			}
-		}()
-	}()
-
-	start()
-	timer := time.NewTimer(stagger)
-	defer timer.Stop()
-	var first error
-	for {
-		select {
-		case r := <-results:
-			waiting--
-			if r.err == nil {
-				return r.conn, nil
-			}
-			isDenied := keybearer.CodeOf(r.err) == keybearer.AddressDenied
-			if first == nil || isDenied {
-				first = r.err
-			}
-			if isDenied || raceCtx.Err() != nil || waiting == 0 && started == len(a.List) {
-				return nil, failure(ctx, first)
-			}
-		case <-timer.C:
-		}
-		if started < len(a.List) {
-			start()
-			timer.Reset(stagger)
-		}
-	}
+	return conn, nil
 }
 
 // check is the last word before the kernel connects: the address is one of those judged, and still of their class.
@@ -165,7 +115,7 @@ func failure(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return keybearer.NewError(keybearer.CallerGone, "").Wrap(err)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout(): // of a context too
 		return keybearer.NewError(keybearer.DestinationTimeout, "no connection to the destination in time").Wrap(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return keybearer.NewError(keybearer.DestinationUnreachable, "the destination refused the connection").Wrap(err)

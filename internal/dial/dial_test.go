@@ -264,6 +264,42 @@ func TestConnectErrors(t *testing.T) {
 	wantCode(t, err, keybearer.DestinationTimeout)
 }
 
+// An ordinary address is tried, as far as a caller that has gone can see.
+func TestConnectToAnOrdinaryAddress(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // so nothing is sent
+	_, err := New(Config{}).Connect(ctx, Addresses{addrs("1.1.1.1"), policy.Public}, 443)
+	wantCode(t, err, keybearer.CallerGone)
+}
+
+func TestFailuresTellWhatHappened(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		code   keybearer.Code
+		detail string
+	}{
+		{denied(), keybearer.AddressDenied, ""},
+		{&net.OpError{Op: "dial", Err: denied()}, keybearer.AddressDenied, ""},
+		{context.DeadlineExceeded, keybearer.DestinationTimeout, "no connection to the destination in time"},
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, keybearer.DestinationTimeout, "no connection to the destination in time"},
+		{&net.OpError{Op: "dial", Err: syscall.ETIMEDOUT}, keybearer.DestinationTimeout, "no connection to the destination in time"},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, keybearer.DestinationUnreachable, "the destination refused the connection"},
+		{&net.OpError{Op: "dial", Err: syscall.ENETUNREACH}, keybearer.DestinationUnreachable, "no address of the destination could be reached"},
+		{errors.New("else"), keybearer.DestinationUnreachable, "no address of the destination could be reached"},
+	} {
+		got := keybearer.AsError(failure(t.Context(), c.err))
+		if got.Code != c.code || got.Detail != c.detail || !errors.Is(got, c.err) && got.Code != keybearer.AddressDenied {
+			t.Errorf("%v became %s, %q", c.err, got.Code, got.Detail)
+		}
+	}
+}
+
+func TestOneNameServerOrThoseOfTheSystem(t *testing.T) {
+	if New(Config{}).resolver.Dial != nil || New(Config{Resolver: "127.0.0.1:53"}).resolver.Dial == nil {
+		t.Error("the name server that is asked is not the one configured")
+	}
+}
+
 // silent listens without ever answering: its queue of one is full, so the kernel drops what comes.
 func silent(t *testing.T, address string, port uint16) uint16 {
 	t.Helper()

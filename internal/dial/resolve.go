@@ -40,17 +40,18 @@ type flight struct {
 }
 
 // Resolve returns the addresses of the destination, judged. Answers serve for a few seconds and errors never do; callers that ask
-// for the same host together share one look-up, which goes on when one of them leaves. Search domains are not used.
+// for the same host together share one look-up, which goes on when one of them leaves. Search domains are not used, and
+// localhost is 127.0.0.1.
 // Names that only denied addresses answer to are no error: the Reach says so.
 //
 // Errors are [keybearer.DestinationUnreachable], [keybearer.DestinationTimeout] and, when ctx was cancelled, [keybearer.CallerGone].
 func (d *Dialer) Resolve(ctx context.Context, dst policy.Destination) (Addresses, error) {
 	now := d.now()
 	d.mu.Lock()
-	cached, hit := d.answers[dst.Host]
-	hit = hit && now.Before(cached.expires)
+	cached := d.answers[dst.Host] // none is like one long expired
+	hit := now.Before(cached.expires)
 	var f *flight
-	if !hit || !now.Before(cached.fresh) {
+	if !now.Before(cached.fresh) { // as nothing that has expired is
 		if f = d.flights[dst.Host]; f == nil {
 			f = &flight{done: make(chan struct{})}
 			d.flights[dst.Host] = f
@@ -109,6 +110,9 @@ func (d *Dialer) makeRoom(now time.Time) {
 func (d *Dialer) lookup(ctx context.Context, dst policy.Destination) (Addresses, *keybearer.Error) {
 	if dst.Addr.IsValid() {
 		return d.judge([]netip.Addr{dst.Addr}), nil
+	}
+	if dst.Host == "localhost" || strings.HasSuffix(dst.Host, ".localhost") { // never a name server's to say (RFC 6761 section 6.3)
+		return d.judge([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}), nil
 	}
 	list, err := d.resolver.LookupNetIP(ctx, "ip", dst.Host+".")
 	if dnsErr, ok := errors.AsType[*net.DNSError](err); ok && dnsErr.IsTimeout {

@@ -2,7 +2,9 @@ package dial
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -74,6 +76,8 @@ func TestResolveJudgesAllAnswers(t *testing.T) {
 		"127.0.0.1":           {nil, policy.Denied, nil},
 		"2606:4700::1":        {nil, policy.Public, []string{"2606:4700::1"}},
 		"::1":                 {nil, policy.Denied, nil},
+		"localhost":           {nil, policy.Denied, nil},
+		"app.localhost":       {nil, policy.Denied, nil},
 	} {
 		t.Run(host, func(t *testing.T) {
 			if c.answers != nil {
@@ -119,6 +123,9 @@ func TestResolveErrors(t *testing.T) {
 	for range 2 { // errors are not remembered
 		_, err := d.Resolve(t.Context(), name("unknown.test"))
 		wantCode(t, err, keybearer.DestinationUnreachable)
+		if _, ok := errors.AsType[*net.DNSError](err); !ok {
+			t.Errorf("the cause is lost: %v", err)
+		}
 		_, err = d.Resolve(t.Context(), name("empty.test"))
 		wantCode(t, err, keybearer.DestinationUnreachable)
 	}
@@ -164,6 +171,17 @@ func TestEachCallerOwnsItsError(t *testing.T) {
 	}
 }
 
+// waiting is a context that tells when somebody begins to wait for its end.
+type waiting struct {
+	context.Context
+	waits chan<- struct{}
+}
+
+func (w waiting) Done() <-chan struct{} {
+	w.waits <- struct{}{}
+	return w.Context.Done()
+}
+
 func TestManyCallersShareOneLookup(t *testing.T) {
 	s := serveNames(t)
 	s.set("shared.test", "1.1.1.1")
@@ -180,15 +198,18 @@ func TestManyCallersShareOneLookup(t *testing.T) {
 	wantCode(t, <-first, keybearer.CallerGone)
 
 	const callers = 100
-	results := make(chan error, callers)
+	waits, results := make(chan struct{}), make(chan error, callers)
 	for range callers {
 		go func() {
-			got, err := d.Resolve(t.Context(), name("shared.test"))
+			got, err := d.Resolve(waiting{t.Context(), waits}, name("shared.test"))
 			if err == nil && got.Reach != policy.Public {
 				err = fmt.Errorf("%v", got)
 			}
 			results <- err
 		}()
+	}
+	for range callers {
+		<-waits
 	}
 	close(hold)
 	for range callers {
@@ -224,7 +245,9 @@ func TestAnswersServeForAWhile(t *testing.T) {
 	resolve()
 	s.set("cached.test", "1.1.1.2")
 	at.advance(answerFresh - 1)
-	if got := resolve(); got != "1.1.1.1" || s.count("cached.test") != 1 {
+	got := resolve()
+	settled()
+	if got != "1.1.1.1" || s.count("cached.test") != 1 {
 		t.Errorf("%s, asked %d times", got, s.count("cached.test"))
 	}
 	at.advance(1) // no longer fresh: serves, and is fetched again beside
@@ -263,9 +286,26 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Fatalf("%d answers", n)
 		}
 	}
+	if n := len(d.answers); n != maxAnswers {
+		t.Errorf("%d answers are left of more", n)
+	}
 	at.advance(answerLife)
 	if _, err := d.Resolve(t.Context(), name("1.2.3.4")); err != nil || len(d.answers) != 1 {
 		t.Errorf("%d answers after all had expired, %v", len(d.answers), err)
+	}
+	// Some have expired: the others stay.
+	const old = 10
+	for i := range maxAnswers {
+		if i == old {
+			at.advance(answerLife - 1)
+		}
+		if i == maxAnswers-1 {
+			at.advance(1)
+		}
+		_, _ = d.Resolve(t.Context(), name(netip.AddrFrom4([4]byte{8, 8, byte(i >> 8), byte(i)}).String()))
+	}
+	if n := len(d.answers); n != maxAnswers-old {
+		t.Errorf("%d answers, %d of them not expired", n, maxAnswers-old)
 	}
 }
 
@@ -288,6 +328,19 @@ func BenchmarkResolveHit(b *testing.B) {
 	for b.Loop() {
 		if _, err := d.Resolve(b.Context(), dst); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// No name server is asked: it could send a rule for localhost elsewhere.
+func TestLocalhostIsThisMachine(t *testing.T) {
+	s := serveNames(t)
+	d, _ := newDialer(s, Config{AllowPrivate: prefixes("127.0.0.0/8", "10.20.0.0/16")})
+	for _, host := range []string{"localhost", "app.localhost"} {
+		s.set(host, "10.20.0.1")
+		got, err := d.Resolve(t.Context(), name(host))
+		if err != nil || got.Reach != policy.Listed || len(got.List) != 1 || got.List[0] != netip.MustParseAddr("127.0.0.1") {
+			t.Errorf("%s: %+v, %v", host, got, err)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"time"
+
+	"github.com/keybearer/keybearer"
 )
 
 // KeepChanges sets how many changes stay in the feed.
@@ -22,6 +24,13 @@ func (s *Store) Statements() []string {
 		texts = append(texts, text)
 	}
 	return texts
+}
+
+// CredentialsText returns the query of a page of ten credentials, and its parameters.
+func (s *Store) CredentialsText(q keybearer.Query) (text string, args []any, err error) {
+	f, order := s.credentialFilter(&q)
+	text, err = s.pageText(credentials.name, &q, f, order)
+	return bind(text), append(f.args, 11), err
 }
 
 // Remark gives a store the mark that it would have in a backup.

@@ -231,6 +231,8 @@ func (e *postgresEngine) tell(ctx context.Context, _ *records.Watchers, t *trans
 
 func (e *postgresEngine) contains(column string) string { return "strpos(" + column + ", ?) > 0" }
 
+func (e *postgresEngine) listing() string { return "listings" }
+
 func (e *postgresEngine) settle(context.Context, bool) bool { return true }
 
 func (e *postgresEngine) close() error {

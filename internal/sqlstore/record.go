@@ -103,15 +103,17 @@ func scopeRow(c *keybearer.Scope) (*row, error) {
 
 func credentialRow(c *keybearer.Credential) (*row, error) {
 	records.TrimCredential(c)
-	var subjects strings.Builder
+	subjects := new(strings.Builder) // as the schema describes it
+	subjects.WriteString("\n")
 	for _, g := range c.Grants {
 		if g.Level < keybearer.Use || g.Level > keybearer.Administer {
 			return nil, keybearer.NewError(keybearer.Invalid, "a grant has a level that does not exist")
 		}
-		subjects.WriteString("\n")
-		subjects.WriteString(string(g.Subject))
+		subjects.WriteString(string(g.Subject) + "\n")
+		if g.Level >= keybearer.View {
+			subjects.WriteString("!" + string(g.Subject) + "\n")
+		}
 	}
-	subjects.WriteString("\n")
 	r, err := credentials.row(c, c.ID, c.Name, c.Revision, c.DeletedAt, records.CredentialWords(c)...)
 	if err != nil {
 		return nil, err

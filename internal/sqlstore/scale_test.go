@@ -215,9 +215,11 @@ func TestPlans(t *testing.T) {
 			for _, text := range []string{"", "x"} {
 				for _, kind := range []keybearer.Kind{"", keybearer.Basic} {
 					for _, subject := range []keybearer.Subject{"", "app:x"} {
-						for _, deleted := range []bool{false, true} {
-							q.ScopeID, q.Text, q.Kind, q.Subject, q.Deleted = scopeID, text, kind, subject, deleted
-							_, _ = s.Credentials(ctx, q)
+						for _, sight := range []*keybearer.Sight{nil, {Subjects: []keybearer.Subject{"user:x", "group:y"}, ScopeIDs: []string{scope.ID}}} {
+							for _, deleted := range []bool{false, true} {
+								q.ScopeID, q.Text, q.Kind, q.Subject, q.Sight, q.Deleted = scopeID, text, kind, subject, sight, deleted
+								_, _ = s.Credentials(ctx, q)
+							}
 						}
 					}
 				}

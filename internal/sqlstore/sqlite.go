@@ -174,6 +174,8 @@ func (e *sqliteEngine) tell(_ context.Context, w *records.Watchers, t *transacti
 	w.Tell(t.changes)
 }
 
+func (e *sqliteEngine) listing() string { return "" }
+
 func (e *sqliteEngine) contains(column string) string { return "instr(" + column + ", ?) > 0" }
 
 // close empties the log, closes the database and lets go of the lock.

@@ -47,6 +47,9 @@ type engine interface {
 	dangling(err error) bool
 	// contains returns the condition that a column contains a text, to the letter.
 	contains(column string) string
+	// listing returns the table that has what listings of credentials in order of name filter by, and no records; "": an index of
+	// credentials has it.
+	listing() string
 	// settle is called after every transaction, by who still has the turn to write. replaced says that content was
 	// overwritten or deleted for good: no trace of it may stay in the database's files. It returns false when that cannot
 	// be done now, and is then called again.

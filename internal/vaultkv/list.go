@@ -88,5 +88,6 @@ func (e *entry) fits(q *keybearer.Query, text string) bool {
 	c, ok := e.record.(*keybearer.Credential)
 	return !ok || (q.ScopeID == "" || c.ScopeID == q.ScopeID) &&
 		(q.Kind == "" || c.Current.Terms.Kind == q.Kind) &&
+		(q.Sight == nil || q.Sight.Holds(c)) &&
 		(q.Subject == "" || slices.ContainsFunc(c.Grants, func(g keybearer.Grant) bool { return g.Subject == q.Subject }))
 }

@@ -1,15 +1,16 @@
 // Command mutate breaks the guards one at a time and sees whether a test fails.
 //
 // A mutant is one small change of a condition, a comparison or a statement. All mutants of a package are compiled into one test binary, each
-// behind a number, and the binary runs once for each number: so breaking a thousand guards costs a thousand runs and one build. The
-// tree is not touched: the changed files are given to the compiler as an overlay.
+// behind a number, so that breaking a thousand guards costs one build. The tree is not touched: the changed files are given to the
+// compiler as an overlay. Each test then runs alone once, with nothing broken, to see how long it takes and which mutants it comes to; and each mutant is
+// tried by the tests that come to it, the quickest first, until one fails.
 //
 // A mutant that no test notices survives. Those that cannot be noticed, because what they change makes no difference, are listed with
 // the reason in survivors.txt; every other survivor is a hole in the tests.
 //
 //	go run ./test/mutate                        # every package of targets.go
 //	go run ./test/mutate -only internal/dial    # one package, nothing is written
-//	go run ./test/mutate -only policy -file decide.go -v
+//	go run ./test/mutate -only policy -match '^decide.go' -v
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,12 +28,18 @@ import (
 
 func main() {
 	only := flag.String("only", "", "this `package` alone")
-	file := flag.String("file", "", "this `file` of it alone")
-	jobs := flag.Int("jobs", runtime.NumCPU(), "test binaries that run at a time")
-	verbose := flag.Bool("v", false, "tell of each mutant")
+	match := flag.String("match", "", "`regexp` of the mutants to try, by name; nothing is written")
+	var o options
+	flag.DurationVar(&o.within, "within", 0, "try a mutant by as many tests as take this `time` together, the quickest: a first look; nothing is written")
+	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "test binaries that run at a time")
+	flag.BoolVar(&o.verbose, "v", false, "tell of each survivor")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	var err error
+	if o.match, err = regexp.Compile(*match); err != nil {
+		fail(err)
+	}
 	explained, err := readSurvivors("test/mutate/survivors.txt")
 	if err != nil {
 		fail(err)
@@ -42,11 +50,8 @@ func main() {
 		if *only != "" && t.dir != *only {
 			continue
 		}
-		if *file != "" {
-			t.files = []string{*file}
-		}
 		began := time.Now()
-		s, err := run(ctx, t, *jobs, explained, *verbose)
+		s, err := run(ctx, t, o, explained)
 		if err != nil {
 			fail(fmt.Errorf("%s: %w", t.dir, err))
 		}
@@ -61,7 +66,7 @@ func main() {
 	if len(all) == 0 {
 		fail(fmt.Errorf("%s is not in targets.go", *only))
 	}
-	if *only == "" && *file == "" {
+	if *only == "" && *match == "" && o.within == 0 {
 		if err := report("docs/mutation.md", all, explained); err != nil {
 			fail(err)
 		}

@@ -10,17 +10,49 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
-// switchFile is added to the package: it says which mutant is alive.
+// switchFile is added to the package: it says which mutant is alive, and notes the numbers of those that were asked for. Each is noted when it is
+// reached for the first time, so that no process, however it ends and whoever started it, takes what it knows with it.
 const switchFile = `package %s
 
-import "os"
+import (
+	"os"
+	"strconv"
+	"sync/atomic"
+)
 
-var mutantAlive = os.Getenv("KEYBEARER_MUTANT")
+var (
+	mutantAlive = mutantNumber(os.Getenv("KEYBEARER_MUTANT"))
+	mutantReach = os.Getenv("KEYBEARER_MUTANT_REACH")
+	mutantsSeen [%d]atomic.Bool
+)
 
-func mutant(id string) bool { return id == mutantAlive }
+func mutantNumber(text string) int {
+	if id, err := strconv.Atoi(text); err == nil {
+		return id
+	}
+	return -1
+}
+
+func mutant(id int) bool {
+	if mutantReach == "" {
+		return id == mutantAlive
+	}
+	if !mutantsSeen[id].Swap(true) {
+		f, err := os.OpenFile(mutantReach, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			panic(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(strconv.Itoa(id) + "\n"); err != nil {
+			panic(err)
+		}
+	}
+	return false
+}
 `
 
 // mutator rewrites the files of one package.
@@ -63,7 +95,7 @@ func (m *mutator) name(what string, n ast.Node) ast.Expr {
 		name = fmt.Sprintf("%s (%d)", name, k)
 	}
 	m.names = append(m.names, name)
-	return &ast.CallExpr{Fun: ast.NewIdent("mutant"), Args: []ast.Expr{&ast.BasicLit{Kind: token.STRING, Value: fmt.Sprintf("%q", fmt.Sprint(len(m.names)-1))}}}
+	return &ast.CallExpr{Fun: ast.NewIdent("mutant"), Args: []ast.Expr{&ast.BasicLit{Kind: token.INT, Value: strconv.Itoa(len(m.names) - 1)}}}
 }
 
 func (m *mutator) text(n ast.Node) string {
@@ -291,5 +323,5 @@ func write(t target, dir string) (overlay map[string]string, names []string, err
 			return nil, nil, err
 		}
 	}
-	return overlay, m.names, put("mutant_switch.go", fmt.Appendf(nil, switchFile, pkg))
+	return overlay, m.names, put("mutant_switch.go", fmt.Appendf(nil, switchFile, pkg, len(m.names)))
 }

@@ -1,0 +1,7 @@
+package browser
+
+import "testing"
+
+func TestTheOverviewAndTheAuditLogTellWhatHappens(t *testing.T) {
+	newWorld(t).play("watch", nil, nil)
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// suite is a built test binary, and what is known of its tests.
+type suite struct {
+	dir    string // where the tests run: that of their package
+	binary string
+	took   map[string]time.Duration // by test, alone
+	reach  map[int][]string         // the tests that come to a mutant, the quickest first
+	within time.Duration            // how long those may take together that are tried; 0: all are
+}
+
+// errSlow is that of tests that did not end in time: load may do that as well as a mutant.
+var errSlow = errors.New("the tests did not end in time")
+
+// measure runs each test of the suite alone with nothing broken, and notes how long it takes and which mutants it comes to. What it starts as a
+// process of its own counts as well.
+func (s *suite) measure(ctx context.Context) error {
+	list := exec.CommandContext(ctx, s.binary, "-test.list", "^(Test|Fuzz|Example)")
+	list.Dir = s.dir
+	out, err := list.Output()
+	if err != nil {
+		return err
+	}
+	s.took, s.reach = map[string]time.Duration{}, map[int][]string{}
+	dir, err := os.MkdirTemp("", "reach")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for _, test := range strings.Fields(string(out)) {
+		path := filepath.Join(dir, test)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			return err
+		}
+		began := time.Now()
+		if out, err := s.try(ctx, []string{test}, 10*time.Minute, "KEYBEARER_MUTANT_REACH="+path); err != nil {
+			return fmt.Errorf("%s fails though nothing is broken: %w\n%s", test, err, out)
+		}
+		s.took[test] = time.Since(began)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		ids := strings.Fields(string(text))
+		slices.Sort(ids) // several processes may have noted the same
+		for _, id := range slices.Compact(ids) {
+			n, err := strconv.Atoi(id)
+			if err != nil {
+				return err
+			}
+			s.reach[n] = append(s.reach[n], test)
+		}
+	}
+	for _, tests := range s.reach {
+		slices.SortFunc(tests, func(a, b string) int { return int(s.took[a] - s.took[b]) })
+	}
+	return nil
+}
+
+// kills reports whether a test that comes to the mutant fails while it is alive. The quickest tests are run first, the others only if those see
+// nothing: in parts of which each may take four times as long as the one before. Tests that do not end have to do so twice.
+func (s *suite) kills(ctx context.Context, id int) bool {
+	tests, budget := s.reach[id], 200*time.Millisecond
+	if s.within > 0 {
+		tests = tests[:s.fit(tests, s.within)]
+	}
+	for len(tests) > 0 && ctx.Err() == nil {
+		n := s.fit(tests, budget)
+		alive, limit := "KEYBEARER_MUTANT="+strconv.Itoa(id), 4*s.sum(tests[:n])+12*time.Second
+		_, err := s.try(ctx, tests[:n], limit, alive)
+		if errors.Is(err, errSlow) {
+			_, err = s.try(ctx, tests[:n], 2*limit, alive)
+		}
+		if err != nil {
+			return true
+		}
+		tests, budget = tests[n:], 4*budget
+	}
+	return false
+}
+
+// fit returns how many of the tests take no longer together, but one at least if there are any.
+func (s *suite) fit(tests []string, budget time.Duration) int {
+	n := min(1, len(tests))
+	for n < len(tests) && s.sum(tests[:n+1]) <= budget {
+		n++
+	}
+	return n
+}
+
+func (s *suite) sum(tests []string) (all time.Duration) {
+	for _, t := range tests {
+		all += s.took[t]
+	}
+	return all
+}
+
+// try runs tests until one fails.
+func (s *suite) try(ctx context.Context, tests []string, limit time.Duration, env string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	home, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(home)
+	cmd := exec.CommandContext(ctx, s.binary, "-test.failfast", "-test.run", "^("+strings.Join(tests, "|")+")$")
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), env, "TMPDIR="+home)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	switch {
+	case ctx.Err() != nil:
+		err = errSlow
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = nil // the tests passed, and left a process of theirs behind
+	}
+	return out, err
+}
