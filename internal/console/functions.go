@@ -27,10 +27,12 @@ var functions = template.FuncMap{
 	"health":   health,
 	"wrap":     func(data any) view { return view{Data: data} },
 
-	"sparkline": sparkline,
-	"spans":     func() any { return spans },
-	"crumbs":    crumbs,
-	"uses":      uses,
+	"sparkline":      sparkline,
+	"spans":          func() any { return spans },
+	"crumbs":         crumbs,
+	"uses":           uses,
+	"credentialPath": credentialPath,
+	"more":           func(shown, all int) int { return all - shown },
 }
 
 // crumbs are the addresses and texts of a path, for the part of that name.
