@@ -103,7 +103,7 @@ func TestAnEditThatWidensAsksForTheSecretInTheSameForm(t *testing.T) {
 		t.Fatalf("with the secret: %d", a.status)
 	}
 	c := w.now(ref)
-	if c.Terms.Header != "X-Api-Key" || c.Terms.Prefix != "Key " || !c.Terms.WebSocket || c.Description != "typed" || c.Version != 3 {
+	if c.Terms.Header != "X-Api-Key" || c.Terms.Prefix != "Key " || !c.Terms.WebSocket || c.Description != "typed" || c.Version != 2 {
 		t.Errorf("now: %+v", c)
 	}
 	owner.get(pageOf(ref)).wants("Saved.", "X-Api-Key: Key ••••", "WebSockets allowed",
