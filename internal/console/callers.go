@@ -70,6 +70,9 @@ type callerForm struct {
 }
 
 func (v *visit) newCaller() error {
+	if err := v.forAdmins(); err != nil {
+		return err
+	}
 	query := v.r.URL.Query()
 	f := &form{Values: url.Values{"scopes": query["scopes"], "rate": {""}}}
 	return v.callerForm(http.StatusOK, "caller-new", callerForm{Form: f})

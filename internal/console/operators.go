@@ -81,6 +81,9 @@ type operatorForm struct {
 }
 
 func (v *visit) newOperator() error {
+	if err := v.forAdmins(); err != nil {
+		return err
+	}
 	return v.operatorForm(http.StatusOK, "operator-new", operatorForm{Form: &form{}})
 }
 

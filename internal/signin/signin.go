@@ -49,7 +49,7 @@ type SignIn struct {
 
 // New returns sign-in over custody. Close it.
 func New(cfg Config) *SignIn {
-	s := &SignIn{custody: cfg.Custody, log: cfg.Logger, sessions: scs.New(), store: memstore.NewWithCleanupInterval(time.Minute)}
+	s := &SignIn{custody: cfg.Custody, log: cfg.Logger, sessions: &scs.SessionManager{Codec: scs.GobCodec{}}, store: memstore.NewWithCleanupInterval(time.Minute)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
