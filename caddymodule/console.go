@@ -1,11 +1,14 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
 
+	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/console"
+	"github.com/keybearer/keybearer/internal/proxy"
 	"github.com/keybearer/keybearer/internal/signin"
 )
 
@@ -22,7 +25,7 @@ func (a *App) openConsole(h *AdminHandler, api http.Handler) (http.Handler, erro
 	if err != nil {
 		return nil, err
 	}
-	cfg := console.Config{Custody: core.custody, SignIn: sessions, Logger: logs.logger(), Proxy: a.proxyAddress()}
+	cfg := console.Config{Custody: core.custody, SignIn: sessions, Logger: logs.logger(), Proxy: a.proxyAddress(), Probe: a.probe}
 	if log := a.readAudit(core); log != nil {
 		cfg.Audit = log
 	}
@@ -34,6 +37,16 @@ func (a *App) openConsole(h *AdminHandler, api http.Handler) (http.Handler, erro
 		}
 		pages.ServeHTTP(w, r)
 	}), nil
+}
+
+// probe sends a request through the proxy of this configuration.
+func (a *App) probe(ctx context.Context, p console.Probe) (console.Probed, error) {
+	if a.fixedOff {
+		return console.Probed{}, keybearer.NewError(keybearer.Conflict, "this server fixes no caller, so it cannot send as one").
+			WithHint("take identity fixed off out of the Caddyfile, or send the request as the app itself")
+	}
+	seen, err := a.engine.proxy.Probe(ctx, proxy.Probe(p))
+	return console.Probed(seen), err
 }
 
 // proxyAddress is where apps reach the proxy, as the first site that fixes neither caller nor credential says.

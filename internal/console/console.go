@@ -9,6 +9,7 @@
 package console
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -27,6 +28,9 @@ type Config struct {
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
 	Logger  *slog.Logger // optional: gets each failure of ours once, with its request id
 	Now     func() time.Time
+
+	// Probe sends a request through the proxy, as Test of custody permits; nil: this server forwards nothing.
+	Probe func(context.Context, Probe) (Probed, error)
 }
 
 type console struct {
@@ -50,6 +54,7 @@ func New(cfg Config) http.Handler {
 	c.page("GET /{$}", (*visit).home)
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
+	c.credentialPageRoutes()
 	c.scopeRoutes()
 	c.callerRoutes()
 	c.operatorRoutes()

@@ -12,7 +12,7 @@ import (
 // credential.
 func TestPagesOfScopesCallersAndOperatorsAreForThoseWhoManageThem(t *testing.T) {
 	p := newPeople(t)
-	everybody := []*guest{p.ann, p.bob, p.eve, p.greta, p.viewer}
+	everybody := []*visitor{p.ann, p.bob, p.eve, p.greta, p.viewer}
 	for path, want := range map[string]string{
 		"/scopes":                    "yyyyy",
 		"/scopes/+new":               "yffff",
@@ -80,15 +80,15 @@ func TestChangesAreForThoseWhoMayMakeThem(t *testing.T) {
 	for _, change := range []struct {
 		path string
 		form url.Values
-		by   []*guest // beside the instance admin
+		by   []*visitor // beside the instance admin
 	}{
 		{"/scopes", form("name", "new"), nil},
-		{"/scopes/docs/edit", form("description", "x"), []*guest{p.bob}},
-		{"/scopes/docs/generate", nil, []*guest{p.bob}},
-		{"/scopes/docs/rotate", nil, []*guest{p.bob}},
-		{"/scopes/docs/regenerate", form("confirm", "docs", "expected_credentials", "2"), []*guest{p.bob}},
-		{"/scopes/docs/delete", form("confirm", "docs", "expected_credentials", "1"), []*guest{p.bob}},
-		{"/scopes/global/rotate", nil, []*guest{p.greta}},
+		{"/scopes/docs/edit", form("description", "x"), []*visitor{p.bob}},
+		{"/scopes/docs/generate", nil, []*visitor{p.bob}},
+		{"/scopes/docs/rotate", nil, []*visitor{p.bob}},
+		{"/scopes/docs/regenerate", form("confirm", "docs", "expected_credentials", "2"), []*visitor{p.bob}},
+		{"/scopes/docs/delete", form("confirm", "docs", "expected_credentials", "1"), []*visitor{p.bob}},
+		{"/scopes/global/rotate", nil, []*visitor{p.greta}},
 		{"/scopes/global/regenerate", form("confirm", "global", "expected_credentials", "0"), nil},
 		{"/callers", form("name", "new", "nonce", "1"), nil},
 		{"/callers/billing/edit", form("description", "x"), nil},
@@ -105,7 +105,7 @@ func TestChangesAreForThoseWhoMayMakeThem(t *testing.T) {
 		{"/operators/bob/enable", nil, nil},
 		{"/operators/bob/delete", form("confirm", "bob"), nil},
 	} {
-		for _, v := range []*guest{p.bob, p.eve, p.greta, p.viewer} {
+		for _, v := range []*visitor{p.bob, p.eve, p.greta, p.viewer} {
 			may := false
 			for _, one := range change.by {
 				may = may || one == v
@@ -122,11 +122,11 @@ func TestChangesAreForThoseWhoMayMakeThem(t *testing.T) {
 			}
 		}
 	}
-	for _, v := range []*guest{p.bob, p.ann} {
+	for _, v := range []*visitor{p.bob, p.ann} {
 		v.sends("/scopes/docs/edit", "/scopes/docs/edit", "description", "by "+v.cookies[0].Name).wants(t, http.StatusSeeOther)
 		v.sends("/scopes/docs", "/scopes/docs/rotate").wants(t, http.StatusSeeOther)
 	}
-	if s, err := p.Scope(t.Context(), asRoot, "docs"); err != nil || s.Key.Version != 3 {
+	if s, err := p.Scope(t.Context(), everything, "docs"); err != nil || s.Key.Version != 3 {
 		t.Errorf("the key was not rotated twice: %+v, %v", s.Key, err)
 	}
 }
@@ -134,7 +134,7 @@ func TestChangesAreForThoseWhoMayMakeThem(t *testing.T) {
 // Nobody is let in by what they are not.
 func TestWhoIsNotSignedInChangesNothing(t *testing.T) {
 	p := newPeople(t)
-	stranger := &guest{o: p.bureau}
+	stranger := &visitor{o: p.office}
 	for _, path := range every {
 		if r := stranger.get(path); r.Code != http.StatusSeeOther {
 			t.Errorf("%s: %d", path, r.Code)
@@ -160,7 +160,7 @@ func TestTheLastInstanceAdminIsWarned(t *testing.T) {
 	p.ann.get("/operators/bob").wants(t, http.StatusOK, "!only instance admin")
 	second := p.signedIn("zoe", keybearer.RoleInstanceAdmin)
 	p.ann.get("/operators/ann").wants(t, http.StatusOK, "!only instance admin")
-	if _, err := p.DisableOperator(t.Context(), asRoot, "zoe"); err != nil {
+	if _, err := p.DisableOperator(t.Context(), everything, "zoe"); err != nil {
 		t.Fatal(err)
 	}
 	if r := second.get("/scopes"); r.Code != http.StatusSeeOther {

@@ -13,11 +13,11 @@ import (
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
-// people is an bureau with two scopes, an app that uses one of them, and everybody who has to do with them.
+// people is an office with two scopes, an app that uses one of them, and everybody who has to do with them.
 type people struct {
-	*bureau
-	ann                     *guest // instance admin
-	bob, eve, greta, viewer *guest // scope admin of docs, of crm, of global; who may see docs/web
+	*office
+	ann                     *visitor // instance admin
+	bob, eve, greta, viewer *visitor // scope admin of docs, of crm, of global; who may see docs/web
 	docs, crm               custody.Scope
 	token                   string // of the caller billing
 	web                     custody.Credential
@@ -25,34 +25,34 @@ type people struct {
 
 func newPeople(t *testing.T) *people {
 	t.Helper()
-	p := &people{bureau: newBureau(t)}
+	p := &people{office: newOffice(t)}
 	global := p.scope(keybearer.GlobalScope)
 	p.docs, p.crm = p.scope("docs"), p.scope("crm")
-	_, token, err := p.CreateCaller(t.Context(), asRoot, custody.NewCaller{Name: "billing", Scopes: []string{"docs"}})
+	_, token, err := p.CreateCaller(t.Context(), everything, custody.NewCaller{Name: "billing", Scopes: []string{"docs"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.token = token.Reveal()
 	p.web = p.make("docs", "web")
 	for subject, level := range map[keybearer.Subject]keybearer.Level{"app:billing": keybearer.Use, "user:viewer": keybearer.View} {
-		if _, err := p.SetGrant(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "web"}, subject, level); err != nil {
+		if _, err := p.SetGrant(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "web"}, subject, level); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p.make("docs", "old")
-	if _, err := p.DeleteCredential(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "old"}, true); err != nil {
+	if _, err := p.DeleteCredential(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "old"}, true); err != nil {
 		t.Fatal(err)
 	}
 	p.ann = p.signedIn("ann", keybearer.RoleInstanceAdmin)
-	p.bob = p.signedIn("bob", adminOf(p.docs))
-	p.eve = p.signedIn("eve", adminOf(p.crm))
-	p.greta = p.signedIn("greta", adminOf(global))
+	p.bob = p.signedIn("bob", scopeAdminOf(p.docs))
+	p.eve = p.signedIn("eve", scopeAdminOf(p.crm))
+	p.greta = p.signedIn("greta", scopeAdminOf(global))
 	p.viewer = p.signedIn("viewer")
 	return p
 }
 
 // filled is the form of a page that sends to the address, as a browser would send it, with some values set over.
-func (v *guest) filled(page, action string, pairs ...string) url.Values {
+func (v *visitor) filled(page, action string, pairs ...string) url.Values {
 	v.o.t.Helper()
 	r := v.get(page)
 	values := formIn(v.o.t, r.html, action)
@@ -107,7 +107,7 @@ func has(n *html.Node, name string) bool {
 }
 
 // sends fills the form of the page and sends it.
-func (v *guest) sends(page, action string, pairs ...string) sheet {
+func (v *visitor) sends(page, action string, pairs ...string) reply {
 	v.o.t.Helper()
 	return v.form(action, v.filled(page, action, pairs...))
 }
@@ -115,7 +115,7 @@ func (v *guest) sends(page, action string, pairs ...string) sheet {
 var tokens = regexp.MustCompile(`kbo?_[a-z2-7]{52}`)
 
 // theToken is the one token that the answer shows.
-func (r sheet) theToken(t *testing.T) string {
+func (r reply) theToken(t *testing.T) string {
 	t.Helper()
 	found := slices.Compact(slices.Sorted(slices.Values(tokens.FindAllString(r.html, -1))))
 	if len(found) != 1 {

@@ -14,7 +14,7 @@ import (
 // generation of the key of docs.
 func (p *people) generation() uint32 {
 	p.t.Helper()
-	s, err := p.Scope(p.t.Context(), asRoot, "docs")
+	s, err := p.Scope(p.t.Context(), everything, "docs")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ const (
 )
 
 // confirming is the form of the second step, as the first leads to it.
-func (v *guest) confirming(pairs ...string) url.Values {
+func (v *visitor) confirming(pairs ...string) url.Values {
 	v.o.t.Helper()
 	step := confirm + "?" + v.filled(lookAt, confirm).Encode()
 	return v.filled(step, lookAt, append([]string{"confirm", "docs", "expected_credentials", "2"}, pairs...)...)
@@ -63,7 +63,7 @@ func TestAScopeIsMadeWithItsKeyAndWithout(t *testing.T) {
 func TestRegenerateTakesTheNameTheCountAndPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeople(t)
-		_, token, err := p.RotateOperatorToken(t.Context(), asRoot, "bob", time.Time{}, nil)
+		_, token, err := p.RotateOperatorToken(t.Context(), everything, "bob", time.Time{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestRegenerateTakesTheNameTheCountAndPresence(t *testing.T) {
 		}
 		r := p.bob.get("/scopes/docs")
 		r.wants(t, http.StatusOK, "Regenerated the key of docs. 2 credentials destroyed.", "Generation 2", "what earlier ones sealed does not open any more", "!"+token.Reveal())
-		if _, err := p.Credential(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "web"}); keybearer.CodeOf(err) != keybearer.NotFound {
+		if _, err := p.Credential(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "web"}); keybearer.CodeOf(err) != keybearer.NotFound {
 			t.Errorf("the credential is still there: %v", err)
 		}
 		if _, asked := p.bob.filled("/scopes/docs/delete", "/scopes/docs/delete")["token"]; asked {
@@ -116,7 +116,7 @@ func TestCredentialsStayWithoutTheirSecretsWhereThatIsWanted(t *testing.T) {
 	step := confirm + "?" + p.bob.filled(lookAt, confirm, "keep", "shells").Encode()
 	p.bob.sends(step, lookAt, "confirm", "docs", "expected_credentials", "2").wants(t, http.StatusSeeOther)
 	p.bob.get("/scopes/docs").wants(t, http.StatusOK, "still there and need new ones")
-	c, err := p.Credential(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "web"})
+	c, err := p.Credential(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "web"})
 	if err != nil || c.State != keybearer.NeedsSecret {
 		t.Errorf("%v, %v", c.State, err)
 	}
@@ -130,11 +130,11 @@ func TestAListThatChangedIsLookedAtAgain(t *testing.T) {
 	p.make("docs", "new")
 	p.bob.get(first).wants(t, http.StatusConflict, "The list has changed since you looked", "new")
 	p.bob.form(lookAt, sent).wants(t, http.StatusConflict, "The list has changed since you looked", "new")
-	if _, err := p.DeleteCredential(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "new"}, true); err != nil {
+	if _, err := p.DeleteCredential(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "new"}, true); err != nil {
 		t.Fatal(err)
 	}
 	sent = p.bob.confirming("expected_credentials", "3")
-	if _, err := p.RestoreCredential(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "new"}); err != nil { // as many as before
+	if _, err := p.RestoreCredential(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "new"}); err != nil { // as many as before
 		t.Fatal(err)
 	}
 	p.bob.form(lookAt, sent).wants(t, http.StatusConflict, "The list has changed")
@@ -150,7 +150,7 @@ func TestAScopeIsDeletedWhenItIsEmpty(t *testing.T) {
 	p := newPeople(t)
 	const path = "/scopes/docs/delete"
 	p.bob.get(path).wants(t, http.StatusOK, "still holds 1 credential", "!Delete the scope</button>")
-	if _, err := p.DeleteCredential(t.Context(), asRoot, keybearer.Ref{Scope: "docs", Name: "web"}, true); err != nil {
+	if _, err := p.DeleteCredential(t.Context(), everything, keybearer.Ref{Scope: "docs", Name: "web"}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, wrong := range [][]string{{"confirm", "doc", "expected_credentials", "2"}, {"confirm", "docs", "expected_credentials", "1"}} {
@@ -171,11 +171,11 @@ func TestWhoEditsAfterAnotherIsTold(t *testing.T) {
 	p.ann.sends(path, path, "description", "from ann").wants(t, http.StatusSeeOther)
 	r := p.bob.form(path, second)
 	r.wants(t, http.StatusPreconditionFailed, "from bob", "There is now: from ann")
-	if s, _ := p.Scope(t.Context(), asRoot, "docs"); s.Description != "from ann" {
+	if s, _ := p.Scope(t.Context(), everything, "docs"); s.Description != "from ann" {
 		t.Fatalf("it is now %q", s.Description)
 	}
 	p.bob.form(path, formIn(t, r.html, path)).wants(t, http.StatusSeeOther)
-	if s, _ := p.Scope(t.Context(), asRoot, "docs"); s.Description != "from bob" {
+	if s, _ := p.Scope(t.Context(), everything, "docs"); s.Description != "from bob" {
 		t.Fatalf("it is now %q", s.Description)
 	}
 	unchanged := p.bob.filled(path, path, "description", "later")

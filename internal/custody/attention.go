@@ -55,24 +55,18 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 		_, err := c.authorise(ask, CredentialList, target{})
 		return out, err
 	}
-	used := map[string]bool{}
-	if c.ledger != nil {
-		ids, err := c.ledger.UsedSince(ctx, now.Add(-recentUse))
-		if err != nil {
-			return out, keybearer.AsError(err)
-		}
-		for _, id := range ids {
-			used[id] = true
-		}
-		out.Counted = true
+	used, err := c.usedSince(ctx, now.Add(-recentUse))
+	if err != nil {
+		return out, err
 	}
+	out.Counted = used != nil
 	byName := func(a, b *keybearer.Credential) int {
 		return cmp.Or(cmp.Compare(a.ScopeID, b.ScopeID), cmp.Compare(a.Name, b.Name))
 	}
 	disabled, needs := noting{order: byName}, noting{order: byName}
 	expiring := noting{order: func(a, b *keybearer.Credential) int { return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), byName(a, b)) }}
 	unused := noting{order: func(a, b *keybearer.Credential) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), byName(a, b)) }}
-	err := c.eachSeen(ctx, a, func(cred *keybearer.Credential) {
+	err = c.eachSeen(ctx, a, func(cred *keybearer.Credential) {
 		switch state := cred.State(now); {
 		case state == keybearer.Disabled:
 			disabled.add(cred)
@@ -97,6 +91,22 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 		}
 	}
 	return out, nil
+}
+
+// usedSince returns the ids of the credentials that were used since then; nil when nothing is known of use.
+func (c *Custody) usedSince(ctx context.Context, t time.Time) (map[string]bool, error) {
+	if c.ledger == nil {
+		return nil, nil
+	}
+	ids, err := c.ledger.UsedSince(ctx, t)
+	if err != nil {
+		return nil, keybearer.AsError(err)
+	}
+	used := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		used[id] = true
+	}
+	return used, nil
 }
 
 // eachSeen calls fn for every live credential that the actor may see.

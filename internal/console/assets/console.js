@@ -4,7 +4,8 @@
 //   data-go="l"       "g", then the letter, follows the link
 //   data-opens="id"   opens a dialog instead of following the link; data-closes="id" closes it
 //   data-copy         copies the text beside it; hidden where there is no JavaScript
-//   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is
+//   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is, and with
+//                     data-case="header" it is spelled as the name of a header
 "use strict";
 
 document.documentElement.classList.add("js");
@@ -55,7 +56,9 @@ document.addEventListener("click", async (event) => {
 
 document.addEventListener("input", (event) => {
   const to = byId(event.target.dataset?.shows);
-  if (to) to.textContent = event.target.value || event.target.dataset.empty || "";
+  if (!to) return;
+  const text = event.target.value || event.target.dataset.empty || "";
+  to.textContent = event.target.dataset.case === "header" ? text.trim().toLowerCase().replace(/(^|-)[a-z]/g, (c) => c.toUpperCase()) : text;
 });
 
 // say shows a toast, which is read out.
@@ -99,7 +102,6 @@ function arm(root) {
   for (const e of root.querySelectorAll("[data-copy]")) e.hidden = false;
   for (const e of root.querySelectorAll(".toast")) leave(e);
   for (const e of root.querySelectorAll("[data-shows]")) e.dispatchEvent(new Event("input", { bubbles: true }));
-  root.querySelector(".problems")?.focus();
 }
 
 document.addEventListener("htmx:load", (event) => event.target !== document.body && arm(event.target));

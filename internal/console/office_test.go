@@ -23,27 +23,27 @@ import (
 	"github.com/keybearer/keybearer/internal/sqlstore"
 )
 
-// bureau is the console over the real embedded parts.
-type bureau struct {
+// office is the console over the real embedded parts.
+type office struct {
 	*custody.Custody
 	t     *testing.T
 	store *sqlstore.Store
 	pages http.Handler
 }
 
-// asRoot is an instance admin, as the admin socket makes them.
-var asRoot = custody.Ask{Actor: custody.Actor{Subject: "user:uid-0", Roles: []string{keybearer.RoleInstanceAdmin}}}
+// everything is an instance admin, as the admin socket makes them.
+var everything = custody.Ask{Actor: custody.Actor{Subject: "user:uid-0", Roles: []string{keybearer.RoleInstanceAdmin}}}
 
-func newBureau(t *testing.T) *bureau {
+func newOffice(t *testing.T) *office {
 	t.Helper()
 	dir := t.TempDir()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() { // in memory where it can be
-		if dir, err = os.MkdirTemp("/dev/shm", "bureau-*"); err != nil {
+		if dir, err = os.MkdirTemp("/dev/shm", "office-*"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	}
-	o := &bureau{t: t}
+	o := &office{t: t}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -71,14 +71,14 @@ func newBureau(t *testing.T) *bureau {
 }
 
 // scope makes a scope with a key, or only the key of global.
-func (o *bureau) scope(name string) custody.Scope {
+func (o *office) scope(name string) custody.Scope {
 	o.t.Helper()
 	if name != keybearer.GlobalScope {
-		if _, err := o.CreateScope(o.t.Context(), asRoot, name, ""); err != nil {
+		if _, err := o.CreateScope(o.t.Context(), everything, name, ""); err != nil {
 			o.t.Fatal(err)
 		}
 	}
-	s, err := o.GenerateKey(o.t.Context(), asRoot, name)
+	s, err := o.GenerateKey(o.t.Context(), everything, name)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func (o *bureau) scope(name string) custody.Scope {
 }
 
 // make makes a credential, as change wants it.
-func (o *bureau) make(scope, name string, change ...func(*custody.NewCredential)) custody.Credential {
+func (o *office) make(scope, name string, change ...func(*custody.NewCredential)) custody.Credential {
 	o.t.Helper()
 	n := custody.NewCredential{
 		Name: name, Kind: keybearer.Bearer, Secret: custody.Secret{Value: keybearer.NewSecret("s3cret")}, Rules: []custody.Destination{{Rule: "api.example.com"}},
@@ -94,56 +94,69 @@ func (o *bureau) make(scope, name string, change ...func(*custody.NewCredential)
 	for _, fn := range change {
 		fn(&n)
 	}
-	c, err := o.CreateCredential(o.t.Context(), asRoot, scope, n)
+	c, err := o.CreateCredential(o.t.Context(), everything, scope, n)
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	return c
 }
 
+func granting(subject keybearer.Subject, level keybearer.Level) func(*custody.NewCredential) {
+	return func(n *custody.NewCredential) {
+		n.Grants = append(n.Grants, keybearer.Grant{Subject: subject, Level: level})
+	}
+}
+
+func (o *office) caller(name string, scopes ...string) {
+	o.t.Helper()
+	if _, _, err := o.CreateCaller(o.t.Context(), everything, custody.NewCaller{Name: name, Scopes: scopes}); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 // used records uses of a credential by a caller.
-func (o *bureau) used(c custody.Credential, caller string, ago time.Duration) {
+func (o *office) used(c custody.Credential, caller string, ago time.Duration) {
 	o.t.Helper()
 	err := o.store.RecordUses(context.Background(), []keybearer.UseRecord{
-		{CredentialID: c.ID, Caller: caller, Host: "api.example.com:443", Status: 200, At: time.Now().Add(-ago)},
+		{CredentialID: c.ID, Scope: c.Scope, Caller: caller, Host: "api.example.com:443", Status: 200, At: time.Now().Add(-ago)},
 	}, keybearer.Checkpoint{})
 	if err != nil {
 		o.t.Fatal(err)
 	}
 }
 
-// guest is somebody with a browser.
-type guest struct {
-	o       *bureau
+// visitor is somebody with a browser.
+type visitor struct {
+	o       *office
 	cookies []*http.Cookie
 }
 
 // signedIn is an operator with the roles, who is signed in.
-func (o *bureau) signedIn(name string, roles ...string) *guest {
+func (o *office) signedIn(name string, roles ...string) *visitor {
 	o.t.Helper()
-	_, token, err := o.CreateOperator(o.t.Context(), asRoot, custody.NewOperator{Name: name, Roles: roles})
+	_, token, err := o.CreateOperator(o.t.Context(), everything, custody.NewOperator{Name: name, Roles: roles})
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	v := &guest{o: o}
+	v := &visitor{o: o}
 	if r := v.post("/sign-in", "token", token.Reveal()); r.Code != http.StatusSeeOther {
 		o.t.Fatalf("sign-in: %d", r.Code)
 	}
 	return v
 }
 
-// sheet is what came back, its text as somebody reads it.
-type sheet struct {
+// reply is what came back, its text as somebody reads it.
+type reply struct {
 	*httptest.ResponseRecorder
 	html, text string
 }
 
 var (
-	markup = regexp.MustCompile(`(?s)<(script|style)[^>]*>.*?</(script|style)>|<[^>]*>`)
-	spaces = regexp.MustCompile(`\s+`)
+	tags   = regexp.MustCompile(`(?s)<(script|style)[^>]*>.*?</(script|style)>|<[^>]*>`)
+	blanks = regexp.MustCompile(`\s+`)
 )
 
-func (v *guest) send(r *http.Request) sheet {
+func (v *visitor) send(r *http.Request) reply {
 	v.o.t.Helper()
 	for _, c := range v.cookies {
 		r.AddCookie(c)
@@ -155,11 +168,11 @@ func (v *guest) send(r *http.Request) sheet {
 		v.cookies = set
 	}
 	body := w.Body.String()
-	text := html.UnescapeString(markup.ReplaceAllString(body, " "))
-	return sheet{w, body, strings.TrimSpace(spaces.ReplaceAllString(text, " "))}
+	text := html.UnescapeString(tags.ReplaceAllString(body, " "))
+	return reply{w, body, strings.TrimSpace(blanks.ReplaceAllString(text, " "))}
 }
 
-func (v *guest) get(path string, header ...string) sheet {
+func (v *visitor) get(path string, header ...string) reply {
 	v.o.t.Helper()
 	r := httptest.NewRequestWithContext(v.o.t.Context(), http.MethodGet, "http://127.0.0.1:9081"+path, nil)
 	for i := 0; i+1 < len(header); i += 2 {
@@ -169,7 +182,7 @@ func (v *guest) get(path string, header ...string) sheet {
 }
 
 // post sends a form of names and values.
-func (v *guest) post(path string, pairs ...string) sheet {
+func (v *visitor) post(path string, pairs ...string) reply {
 	v.o.t.Helper()
 	form := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -178,7 +191,7 @@ func (v *guest) post(path string, pairs ...string) sheet {
 	return v.form(path, form)
 }
 
-func (v *guest) form(path string, form url.Values, header ...string) sheet {
+func (v *visitor) form(path string, form url.Values, header ...string) reply {
 	v.o.t.Helper()
 	r := httptest.NewRequestWithContext(v.o.t.Context(), http.MethodPost, "http://127.0.0.1:9081"+path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -189,7 +202,7 @@ func (v *guest) form(path string, form url.Values, header ...string) sheet {
 }
 
 // wants fails unless the answer has the status and holds the texts; those that begin with "!" it must not hold.
-func (r sheet) wants(t *testing.T, status int, texts ...string) {
+func (r reply) wants(t *testing.T, status int, texts ...string) {
 	t.Helper()
 	if r.Code != status {
 		t.Fatalf("the answer is %d, not %d: %s", r.Code, status, r.text)
@@ -201,4 +214,13 @@ func (r sheet) wants(t *testing.T, status int, texts ...string) {
 	}
 }
 
-func adminOf(s custody.Scope) string { return fmt.Sprint(keybearer.RoleScopeAdmin, s.ID) }
+// names are the credentials that a list shows, in its order.
+func (r reply) names() []string {
+	all := []string{}
+	for _, m := range regexp.MustCompile(`<a href="/credentials/([a-z0-9-]+/[a-z0-9._-]+)">`).FindAllStringSubmatch(r.html, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+func scopeAdminOf(s custody.Scope) string { return fmt.Sprint(keybearer.RoleScopeAdmin, s.ID) }
