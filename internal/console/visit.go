@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
@@ -85,6 +86,9 @@ func (v *visit) fail(err error) {
 	info := e.Code.Info()
 	if info.Status >= 500 {
 		v.Logger.Error("console request failed", "request_id", v.id, "code", info.Code, "error", err)
+	}
+	if info.Retry {
+		v.w.Header().Set("Retry-After", strconv.Itoa(max(5, int(e.RetryAfter/time.Second))))
 	}
 	_ = v.showStatus(info.Status, "error", "Not done", problem(e, v.id))
 }
