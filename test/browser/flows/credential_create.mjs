@@ -41,10 +41,14 @@ export default async function (b) {
 
       await b.check("a pasted URL is made a rule before one's eyes, with what it admits", async () => {
         await page.getByLabel("Host or URL").fill("HTTPS://Hooks.Example.com:443/in");
+        await page.getByText("Methods, private network").click();
+        await page.getByLabel("Private network").check(); // it is on this machine
+        await page.getByRole("checkbox", { name: "POST" }).check();
         if (!script) await redrawn(() => press("Check the rules"));
         const row = page.locator("#rule-0-preview");
         await row.getByText("https://hooks.example.com/in", { exact: true }).first().waitFor();
-        await row.getByText("GET https://hooks.example.com/in", { exact: true }).waitFor();
+        await row.getByText("POST https://hooks.example.com/in", { exact: true }).waitFor();
+        await row.getByText("it does not admit the method").waitFor();
         await row.getByText("it is for another host").first().waitFor();
         if (!script && kind === "Other header") await page.locator(".preview", { hasText: shown }).waitFor();
       });
@@ -85,7 +89,7 @@ export default async function (b) {
         await press("Create credential");
         await page.waitForURL(`**/credentials/docs/${name}/created`);
         await page.getByRole("status").getByText(`Created docs/${name}.`).waitFor();
-        await page.getByText("ready").first().waitFor();
+        await page.locator(".badge", { hasText: "ready" }).waitFor();
       });
       await b.scan(page, "the page of a credential that was just made");
 
@@ -94,7 +98,7 @@ export default async function (b) {
         assert.match(line, new RegExp(`^curl -x http://[0-9.]+:[0-9]+ -H 'Keybearer-Credential: docs/${name}'`));
         assert.ok(line.includes("'http://hooks.example.com/in'"));
         const answer = await b.call("send", { credential: `docs/${name}`, url: "http://hooks.example.com/in/" + name });
-        assert.equal(answer.status, 200);
+        assert.equal(answer.status, 200, JSON.stringify(answer));
         await b.until("nginx has it", async () => {
           const got = (await b.call("arrived")).find((r) => r.target === "/in/" + name);
           return got && got.header[sent.name] === sent.value(secret);
