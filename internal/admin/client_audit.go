@@ -19,7 +19,7 @@ func (q AuditQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
 		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "user": q.User, "operator": q.Operator, "host": q.Host, "q": q.Text,
-		"id": q.ID, "event": string(q.Kind), "action": q.Action, "code": string(q.Code), "before": q.Before,
+		"id": q.ID, "event": string(q.Kind), "action": q.Action, "decision": q.Decision, "code": string(q.Code), "before": q.Before,
 	} {
 		if value != "" {
 			v.Set(name, value)

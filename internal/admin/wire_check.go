@@ -89,6 +89,7 @@ type AuditQuery struct {
 	ID          string              // request id
 	Kind        keybearer.EventKind // use, refusal or change
 	Action      string              // of a change
+	Decision    string              // keybearer.Allow or keybearer.Refuse
 	Code        keybearer.Code
 	WouldRefuse bool      // only what a trial would have refused
 	Since       time.Time // of this time and later; zero: no bound

@@ -14,7 +14,6 @@ func (c *console) credentialRoutes() {
 	c.page("GET /credentials/new", (*visit).newCredential)
 	c.page("POST /credentials/new", (*visit).redrawCredential)
 	c.page("POST /credentials", (*visit).createCredential)
-	c.page("GET /credentials/{scope}/{name}", (*visit).credential)
 	c.page("GET /credentials/{scope}/{name}/created", (*visit).createdCredential)
 }
 
@@ -280,23 +279,4 @@ func (v *visit) scopes() ([]custody.Scope, error) {
 		return nil, nil
 	}
 	return page.Items, err
-}
-
-// credentialPath is the address of a credential's page.
-func credentialPath(scope, name string) string {
-	return "/credentials/" + url.PathEscape(scope) + "/" + url.PathEscape(name)
-}
-
-// credentialPage shows one.
-type credentialPage struct {
-	custody.Credential
-}
-
-func (v *visit) credential() error {
-	ref := keybearer.Ref{Scope: v.r.PathValue("scope"), Name: v.r.PathValue("name")}
-	c, err := v.Custody.Credential(v.r.Context(), v.ask(), ref)
-	if err != nil {
-		return err
-	}
-	return v.show("credential", c.Scope+"/"+c.Name, credentialPage{c})
 }

@@ -33,6 +33,7 @@ var functions = template.FuncMap{
 	"uses":           uses,
 	"credentialPath": credentialPath,
 	"more":           func(shown, all int) int { return all - shown },
+	"limits":         limitWords,
 }
 
 // crumbs are the addresses and texts of a path, for the part of that name.
