@@ -64,6 +64,23 @@ export default async function (b) {
         await page.locator("#grants fieldset").nth(1).getByLabel("May").selectOption("view");
       });
 
+      if (script) {
+        await b.check("a row that comes late takes nobody's typing", async () => {
+          let answer;
+          const held = new Promise((resolve) => (answer = resolve));
+          await page.route("**/credentials/new", async (route) => (await held, route.continue()));
+          await press("Add another destination");
+          await page.locator("#secret").focus();
+          answer();
+          await page.getByLabel("Host or URL").nth(2).waitFor();
+          await page.keyboard.type("s3");
+          assert.equal(await page.locator("#secret").inputValue(), "s3");
+          await page.unroute("**/credentials/new");
+          await page.locator("#rules .row-card").nth(2).getByRole("button", { name: "Remove" }).click();
+          await page.getByLabel("Host or URL").nth(2).waitFor({ state: "detached" });
+        });
+      }
+
       await b.check("what is wrong stands beside its field; all that was typed stays, but secrets", async () => {
         await fill();
         page.watch.expect(400);
