@@ -15,6 +15,7 @@ import (
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/console"
 	"github.com/keybearer/keybearer/internal/custody"
+	"github.com/keybearer/keybearer/internal/proxy"
 	"github.com/keybearer/keybearer/internal/signin"
 )
 
@@ -38,7 +39,7 @@ func (a *App) openConsole(h *AdminHandler, register *signin.Register, api http.H
 		}
 	}
 	cfg := console.Config{
-		Custody: core.custody, Logger: logs.logger(), Proxy: a.proxyAddress(), Public: h.public, Hosts: h.hosts,
+		Custody: core.custody, Logger: logs.logger(), Proxy: a.proxyAddress(), Public: h.public, Hosts: h.hosts, Probe: a.probe,
 		SignIn: signin.New(signin.Config{
 			Custody: core.custody, Register: register, Provider: provider, Logger: logs.logger(),
 			Idle: time.Duration(*cmp.Or(h.SessionIdle, new(caddy.Duration))), Max: time.Duration(*cmp.Or(h.SessionMax, new(caddy.Duration))),
@@ -63,6 +64,16 @@ func (a *App) openConsole(h *AdminHandler, register *signin.Register, api http.H
 		}
 		pages.ServeHTTP(w, r)
 	}), nil
+}
+
+// probe sends a request through the proxy of this configuration.
+func (a *App) probe(ctx context.Context, p console.Probe) (console.Probed, error) {
+	if a.fixedOff {
+		return console.Probed{}, keybearer.NewError(keybearer.Conflict, "this server fixes no caller, so it cannot send as one").
+			WithHint("take identity fixed off out of the Caddyfile, or send the request as the app itself")
+	}
+	seen, err := a.engine.proxy.Probe(ctx, proxy.Probe(p))
+	return console.Probed(seen), err
 }
 
 // setUp makes a set-up link, over the admin socket.

@@ -9,6 +9,7 @@
 package console
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -30,6 +31,9 @@ type Config struct {
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
 	Logger  *slog.Logger // optional: gets each failure of ours once, with its request id
 	Now     func() time.Time
+
+	// Probe sends a request through the proxy, as Test of custody permits; nil: this server forwards nothing.
+	Probe func(context.Context, Probe) (Probed, error)
 }
 
 type console struct {
@@ -52,6 +56,10 @@ func New(cfg Config) http.Handler {
 	c.page("GET /{$}", (*visit).home)
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
+	c.credentialPageRoutes()
+	c.scopeRoutes()
+	c.callerRoutes()
+	c.operatorRoutes()
 	c.auditRoutes()
 	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)

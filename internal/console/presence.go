@@ -14,7 +14,7 @@ func (v *visit) presence() error {
 			}
 			return err
 		}
-		return nil
+		return v.identify() // who has just proved it
 	}
 	if v.person.RecentlyConfirmed() {
 		return nil

@@ -20,6 +20,7 @@ const (
 	CredentialList      Action = "credential.list"
 	CredentialShow      Action = "credential.show"
 	CredentialCheck     Action = "credential.check"
+	CredentialTest      Action = "credential.test" // send a request with it as one of its callers
 	CredentialCreate    Action = "credential.create"
 	CredentialEdit      Action = "credential.edit"
 	CredentialSetSecret Action = "credential.set-secret"
@@ -107,6 +108,7 @@ var needs = map[Action]need{
 	CredentialList:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
 	CredentialShow:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
 	CredentialCheck:     {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
+	CredentialTest:      {level: keybearer.Administer},
 	CredentialCreate:    {role: scopeAdmin},
 	CredentialEdit:      {level: keybearer.Edit},
 	CredentialSetSecret: {level: keybearer.Edit},

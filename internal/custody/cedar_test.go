@@ -60,7 +60,7 @@ var kinds = map[string][]string{
 	"look":  {"see", "credential.list", "credential.show", "credential.check"},
 	"fill":  {"credential.edit", "credential.set-secret", "credential.rollback"},
 	"rule": {
-		"credential.edit/terms", "credential.disable", "credential.enable", "credential.delete", "credential.restore",
+		"credential.edit/terms", "credential.test", "credential.disable", "credential.enable", "credential.delete", "credential.restore",
 		"grant.set", "grant.remove", "destination.add", "destination.replace", "destination.remove",
 		"destination.try", "destination.enforce", "destination.discard",
 	},

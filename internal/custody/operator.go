@@ -152,7 +152,7 @@ func checkGroups(groups []string) ([]string, error) {
 	}
 	for _, g := range groups {
 		if _, err := keybearer.ParseSubject(string(keybearer.GroupSubject(g))); err != nil {
-			return nil, keybearer.NewError(keybearer.Invalid, "a group's name is 1 to 255 printable characters without blanks")
+			return nil, keybearer.NewError(keybearer.Invalid, "a group's name is 1 to 255 printable characters without blanks").In("groups")
 		}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(groups))), nil

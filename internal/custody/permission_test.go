@@ -91,6 +91,10 @@ var matrix = []struct {
 		_, err := c.Check(ctx, ask, custody.CheckRequest{Credential: f.cred, Caller: caller, Method: "GET", URL: "https://api.example.com/"})
 		return err
 	}},
+	{custody.CredentialTest, "uhhffy yfhf hhffh", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
+		_, _, err := c.Test(ctx, ask, f.cred, "app")
+		return err
+	}},
 	{custody.CredentialCreate, "ufffff fyfy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
 		_, err := c.CreateCredential(ctx, ask, f.scope, bearer("another", "s3cret"))
 		return err

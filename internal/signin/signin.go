@@ -53,6 +53,7 @@ type SignIn struct {
 	log      *slog.Logger
 	sessions *scs.SessionManager
 	store    store
+	onces    onces
 }
 
 // New returns sign-in over custody. It holds nothing that needs closing.
