@@ -112,6 +112,7 @@ var capabilities = []capability{
 	{"rotate and regenerate", "of that scope and no other", `keybearer credential list -o name`, "GET /scopes/-/credentials", 0, "^global/slack\n$"},
 	{"rotate and regenerate", "delete an empty space", `keybearer scope delete docs --confirm docs --expected-credentials 0`, "POST /scopes/docs:delete", 0, ""},
 
+	{"who manages", "a link for the first one", `keybearer operator setup`, "POST /setup", 0, "(?m)^https?://.+$"},
 	{"who manages", "make an operator and its token", `keybearer operator create ada --role scope-admin:crm --group sales`, "POST /operators", 0, "(?m)^kbo_[a-z2-7]{52}$"},
 	{"who manages", "list", `keybearer operator list`, "GET /operators", 0, "ada +active +scope-admin:crm +sales"},
 	{"who manages", "show", `keybearer operator show ada`, "GET /operators/ada", 0, "roles +scope-admin:crm"},
@@ -138,7 +139,7 @@ var capabilities = []capability{
 
 // besides are commands that are about the server, files and this program, not about what a credential manager does.
 var besides = []string{
-	"run", "demo", "validate", "fmt", "adapt", "completion", "manpage", "version", "export", "apply", "migrate", "anchor", "list-modules", "build-info", "environ", "operator setup",
+	"run", "demo", "validate", "fmt", "adapt", "completion", "manpage", "version", "export", "apply", "migrate", "anchor", "list-modules", "build-info", "environ",
 }
 
 // elsewhere are operations that the commands above do not need, and why.
