@@ -27,7 +27,7 @@ func makeSetUp(x *exchange) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reply{body: SetUpLink{Plaintext{url}, until}}, nil
+	return &reply{status: http.StatusCreated, body: SetUpLink{Plaintext{url}, until}}, nil
 }
 
 // MakeSetUpLink makes the link that makes the first operator. The one before it holds no more.
