@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -162,10 +163,16 @@ type wire struct {
 	ever  map[string]bool
 }
 
+func overSocket(path string) *http.Transport {
+	return &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+}
+
 func tapSocket(t *testing.T, socket string) (*wire, string) {
 	w := &wire{ever: map[string]bool{}}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "keybearer"})
-	proxy.Transport = &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
+	proxy.Transport = overSocket(socket)
 	listener, err := net.Listen("unix", filepath.Join(filepath.Dir(socket), "tap.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +243,7 @@ func TestEverythingByCommandAndAPI(t *testing.T) {
 	}
 
 	// And no operation is left out.
-	client := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", filepath.Join(home, "admin.sock")) }}}
+	client := http.Client{Transport: overSocket(filepath.Join(home, "admin.sock"))}
 	answer, err := client.Get("http://keybearer/api/v1/openapi.json")
 	if err != nil {
 		t.Fatal(err)
