@@ -91,6 +91,7 @@ var before = map[string]struct {
 	"keybearer migrate keyring":     {stock: stocked, config: movingHouse},
 	"keybearer migrate store":       {stock: stocked, config: movingHouse},
 	"keybearer anchor accept":       {stock: stocked, more: []string{refusedStore}},
+	"keybearer operator setup":      {stock: scopesOnly, config: withConsole},
 	"keybearer operator enable":     {stock: stocked, more: []string{"keybearer operator disable ada"}},
 }
 
@@ -140,7 +141,11 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
-	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
+	port, err := demo.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly), "PORT="+strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}
