@@ -9,28 +9,32 @@ import (
 )
 
 // CheckHeader returns the canonical name of the header that a credential of the kind writes, "" where the kind itself says which. Kind, header and
-// prefix that do not fit together, and a header that cannot hold a secret, are [keybearer.Invalid].
+// prefix that do not fit together, and a header that cannot hold a secret, are [keybearer.Invalid] in the field "kind", "header" or "prefix".
 func CheckHeader(kind keybearer.Kind, header, prefix string) (string, error) {
 	switch kind {
 	case keybearer.Basic, keybearer.Bearer:
 		if header != "" || prefix != "" {
+			field := "header"
+			if header == "" {
+				field = "prefix"
+			}
 			return "", keybearer.NewError(keybearer.Invalid, "only a credential of kind header has a header and a prefix").
-				WithHint("basic and bearer write Authorization")
+				WithHint("basic and bearer write Authorization").In(field)
 		}
 		return "", nil
 	case keybearer.Header:
 	default:
-		return "", keybearer.NewError(keybearer.Invalid, "a kind is one of basic, bearer, header")
+		return "", keybearer.NewError(keybearer.Invalid, "a kind is one of basic, bearer, header").In("kind")
 	}
 	if !validToken(header) {
-		return "", keybearer.NewError(keybearer.Invalid, "kind header needs the name of a header, in letters, digits and '-'").WithHint("for example X-Api-Key")
+		return "", keybearer.NewError(keybearer.Invalid, "kind header needs the name of a header, in letters, digits and '-'").WithHint("for example X-Api-Key").In("header")
 	}
 	header = textproto.CanonicalMIMEHeaderKey(header)
 	if reserved(header) {
-		return "", keybearer.NewError(keybearer.Invalid, "this header belongs to the connection or to Keybearer and cannot hold a secret")
+		return "", keybearer.NewError(keybearer.Invalid, "this header belongs to the connection or to Keybearer and cannot hold a secret").In("header")
 	}
 	if len(prefix) > 64 || strings.HasPrefix(prefix, " ") || strings.IndexFunc(prefix, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
-		return "", keybearer.NewError(keybearer.Invalid, "a prefix is at most 64 printable ASCII characters and does not begin with a blank")
+		return "", keybearer.NewError(keybearer.Invalid, "a prefix is at most 64 printable ASCII characters and does not begin with a blank").In("prefix")
 	}
 	return header, nil
 }

@@ -31,7 +31,7 @@ func TestNoTemplateHoldsAnythingInlineOrFromElsewhere(t *testing.T) {
 		"an inline style":              regexp.MustCompile(`(?i)\sstyle\s*=|<style`),
 		"an inline handler":            regexp.MustCompile(`(?i)<[^>]*\son[a-z]+\s*=|\shx-on`),
 		"an inline script":             regexp.MustCompile(`(?i)<script(\s+(type|defer|async)[^\s>]*)*\s*>|javascript:`),
-		"something that is evaluated":  regexp.MustCompile(`(?i)hx-(vals|headers|vars)\s*=\s*["']js:|hx-trigger="[^"]*\[`),
+		"something that is evaluated":  regexp.MustCompile(`(?i)hx-(vals|headers|vars)\s*=\s*["']js:|hx-trigger="([^"]*,)?\s*[\w:.-]+\[`),
 		"an address of another server": regexp.MustCompile(`(?i)(src|href|action|hx-get|hx-post|data|poster|srcset)\s*=\s*["']?(https?:)?//`),
 	} {
 		for _, in := range []struct {

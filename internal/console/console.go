@@ -9,8 +9,10 @@
 package console
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -24,9 +26,14 @@ type Config struct {
 	Custody *custody.Custody
 	SignIn  *signin.SignIn
 	Audit   audit.Reader // nil: the audit page says that the log cannot be read back here
+	Public  *url.URL     // where browsers reach the console; nil: where it listens
+	Hosts   []string     // names under which it may be asked, beside loopback and Public
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
 	Logger  *slog.Logger // optional: gets each failure of ours once, with its request id
 	Now     func() time.Time
+
+	// Probe sends a request through the proxy, as Test of custody permits; nil: this server forwards nothing.
+	Probe func(context.Context, Probe) (Probed, error)
 }
 
 type console struct {
@@ -44,16 +51,19 @@ func New(cfg Config) http.Handler {
 		c.Now = time.Now
 	}
 	c.mux.HandleFunc("GET /assets/{file}", serveAsset)
-	c.open("GET /sign-in", (*visit).signInPage)
-	c.open("POST /sign-in", (*visit).signIn)
-	c.open("POST /sign-out", (*visit).signOut)
+	c.signInRoutes()
+	c.accountRoutes()
 	c.page("GET /{$}", (*visit).home)
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
+	c.credentialPageRoutes()
+	c.scopeRoutes()
+	c.callerRoutes()
+	c.operatorRoutes()
 	c.auditRoutes()
 	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
-	return guard(cfg.SignIn.Handler(c.mux))
+	return c.guard(cfg.SignIn.Handler(c.mux))
 }
 
 // page serves a pattern to whoever is signed in.

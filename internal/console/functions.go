@@ -27,10 +27,13 @@ var functions = template.FuncMap{
 	"health":   health,
 	"wrap":     func(data any) view { return view{Data: data} },
 
-	"sparkline": sparkline,
-	"spans":     func() any { return spans },
-	"crumbs":    crumbs,
-	"uses":      uses,
+	"sparkline":      sparkline,
+	"spans":          func() any { return spans },
+	"crumbs":         crumbs,
+	"uses":           uses,
+	"credentialPath": credentialPath,
+	"more":           func(shown, all int) int { return all - shown },
+	"limits":         limitWords,
 }
 
 // crumbs are the addresses and texts of a path, for the part of that name.

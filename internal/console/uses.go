@@ -40,6 +40,5 @@ func plainRequest(r keybearer.Rule) string {
 	if e.Method != "GET" {
 		method = "-X " + e.Method + " "
 	}
-	_, rest, _ := strings.Cut(e.URL, "://")
-	return method + "'http://" + rest + "'"
+	return method + "'" + plain(e.URL) + "'"
 }

@@ -20,6 +20,7 @@ const (
 	CredentialList      Action = "credential.list"
 	CredentialShow      Action = "credential.show"
 	CredentialCheck     Action = "credential.check"
+	CredentialTest      Action = "credential.test" // send a request with it as one of its callers
 	CredentialCreate    Action = "credential.create"
 	CredentialEdit      Action = "credential.edit"
 	CredentialSetSecret Action = "credential.set-secret"
@@ -60,6 +61,11 @@ const (
 	OperatorDisable Action = "operator.disable"
 	OperatorEnable  Action = "operator.enable"
 	OperatorDelete  Action = "operator.delete"
+
+	OperatorSetUpLink Action = "operator.set-up-link"
+	OperatorSetUp     Action = "operator.set-up"   // of the first operator, by whoever holds the link
+	OperatorSignIn    Action = "operator.sign-in"  // of the operator's own
+	OperatorSignOut   Action = "operator.sign-out" // of the operator's own
 
 	UsageShow Action = "usage.show"
 	AuditRead Action = "audit.read"
@@ -102,6 +108,7 @@ var needs = map[Action]need{
 	CredentialList:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
 	CredentialShow:      {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
 	CredentialCheck:     {level: keybearer.View, role: scopeAdmin, callers: true, reads: true},
+	CredentialTest:      {level: keybearer.Administer},
 	CredentialCreate:    {role: scopeAdmin},
 	CredentialEdit:      {level: keybearer.Edit},
 	CredentialSetSecret: {level: keybearer.Edit},
@@ -141,6 +148,8 @@ var needs = map[Action]need{
 	OperatorDisable: {role: instanceAdmin},
 	OperatorEnable:  {role: instanceAdmin},
 	OperatorDelete:  {role: instanceAdmin},
+
+	OperatorSetUpLink: {role: instanceAdmin}, // over the admin socket
 
 	UsageShow: {role: instanceAdmin, reads: true}, // of one credential: as CredentialShow
 	AuditRead: {role: scopeAdmin, reads: true},    // scope admins: their scopes' events

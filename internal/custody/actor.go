@@ -3,6 +3,7 @@ package custody
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keybearer/keybearer"
 )
@@ -20,6 +21,8 @@ type Ask struct {
 	Actor    Actor
 	ID       string // request id, for the audit log; "" makes one
 	Revision uint64 // of the record to be changed, as it was read; 0: whatever it is now
+
+	Patience time.Duration // how long to wait for long work before the answer tells how far it is; 0: as long as the configuration says
 }
 
 // subjects under which the actor may hold grants.

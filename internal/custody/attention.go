@@ -38,22 +38,16 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 		_, err := c.authorise(ask, CredentialList, target{})
 		return out, err
 	}
-	used := map[string]bool{}
-	if c.ledger != nil {
-		ids, err := c.ledger.UsedSince(ctx, now.Add(-recentUse))
-		if err != nil {
-			return out, keybearer.AsError(err)
-		}
-		for _, id := range ids {
-			used[id] = true
-		}
-		out.Counted = true
+	used, err := c.usedSince(ctx, now.Add(-recentUse))
+	if err != nil {
+		return out, err
 	}
+	out.Counted = used != nil
 	disabled, needs := noting{order: byName}, noting{order: byName}
 	expiring := noting{order: func(a, b note) int { return cmp.Or(cmp.Compare(a.expires, b.expires), byName(a, b)) }}
 	unused := noting{order: func(a, b note) int { return cmp.Or(cmp.Compare(a.created, b.created), byName(a, b)) }}
 	soon := now.Add(attentionExpiry)
-	err := c.eachSeen(ctx, a, func(n note) {
+	err = c.eachSeen(ctx, a, func(n note) {
 		switch state := n.state(now); {
 		case state == keybearer.Disabled:
 			disabled.add(n)
@@ -78,6 +72,22 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 		}
 	}
 	return out, nil
+}
+
+// usedSince returns the ids of the credentials that were used since then; nil when nothing is known of use.
+func (c *Custody) usedSince(ctx context.Context, t time.Time) (map[string]bool, error) {
+	if c.ledger == nil {
+		return nil, nil
+	}
+	ids, err := c.ledger.UsedSince(ctx, t)
+	if err != nil {
+		return nil, keybearer.AsError(err)
+	}
+	used := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		used[id] = true
+	}
+	return used, nil
 }
 
 // viewNoted shows what became of noted credentials, as far as they are still there to be seen.

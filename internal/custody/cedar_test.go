@@ -60,7 +60,7 @@ var kinds = map[string][]string{
 	"look":  {"see", "credential.list", "credential.show", "credential.check"},
 	"fill":  {"credential.edit", "credential.set-secret", "credential.rollback"},
 	"rule": {
-		"credential.edit/terms", "credential.disable", "credential.enable", "credential.delete", "credential.restore",
+		"credential.edit/terms", "credential.test", "credential.disable", "credential.enable", "credential.delete", "credential.restore",
 		"grant.set", "grant.remove", "destination.add", "destination.replace", "destination.remove",
 		"destination.try", "destination.enforce", "destination.discard",
 	},
@@ -70,7 +70,7 @@ var kinds = map[string][]string{
 	},
 	"run": {
 		"scope.create", "caller.list", "caller.show", "caller.create", "caller.edit", "caller.token", "caller.revoke", "caller.disable", "caller.enable", "caller.delete",
-		"operator.list", "operator.show", "operator.create", "operator.edit", "operator.token", "operator.revoke", "operator.disable", "operator.enable", "operator.delete",
+		"operator.list", "operator.show", "operator.create", "operator.edit", "operator.token", "operator.revoke", "operator.disable", "operator.enable", "operator.delete", "operator.set-up-link",
 		"usage.show", "status.show", "migration.show", "store.move",
 	},
 }

@@ -73,10 +73,33 @@ func (c *Custody) checkedCaller(ctx context.Context, a *Actor, name string) (*ke
 	return cl, nil
 }
 
+// Test permits the actor to send one request with the credential as the caller, and returns both by name. It takes administer: who holds it could
+// let any caller of the scope use the credential. It sends nothing; the request is judged as every other. It returns [keybearer.Invalid] for a caller that does
+// not exist.
+func (c *Custody) Test(ctx context.Context, ask Ask, ref keybearer.Ref, caller string) (keybearer.Ref, string, error) {
+	on, err := c.find(ctx, ref)
+	if err != nil {
+		return keybearer.Ref{}, "", err
+	}
+	if _, err := c.authorise(ask, CredentialTest, on); err != nil {
+		return keybearer.Ref{}, "", err
+	}
+	if on.credential == nil {
+		return keybearer.Ref{}, "", keybearer.NewError(keybearer.NotFound, "")
+	}
+	cl, err := c.checkedCaller(ctx, &ask.Actor, caller)
+	if err != nil {
+		return keybearer.Ref{}, "", err
+	}
+	return keybearer.Ref{Scope: on.scope.Name, Name: on.credential.Name}, cl.Name, nil
+}
+
 // Usage is what is known of the use of one credential, or of all together.
 type Usage struct {
 	Credential *keybearer.Usage // nil for all together, and when nothing is known
 	Hours      []keybearer.UsageHour
+	Refusals   []keybearer.RefusalCount // by code, most first
+	Counted    bool                     // false: nothing is known of use
 }
 
 // Usage tells how the credential was used since a time; with the zero Ref, for instance admins, all of them together.
@@ -101,7 +124,10 @@ func (c *Custody) Usage(ctx context.Context, ask Ask, ref keybearer.Ref, since t
 	if err != nil {
 		return out, keybearer.AsError(err)
 	}
-	out.Hours = hours[id]
+	out.Hours, out.Counted = hours[id], true
+	if out.Refusals, err = c.ledger.Refusals(ctx, since, id); err != nil {
+		return out, keybearer.AsError(err)
+	}
 	return out, nil
 }
 

@@ -2,6 +2,8 @@ package custody
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -23,6 +25,7 @@ type NewCredential struct {
 	PassTrace   bool
 	ScrubBody   bool
 	ExpiresAt   time.Time
+	Grants      []keybearer.Grant // beside the actor's own administer
 }
 
 // CreateCredential makes a credential; the actor gets administer on it. With NoSecret it needs one before it can be used. It returns [keybearer.ScopeKeyMissing], [keybearer.ScopeRegenerating],
@@ -38,7 +41,10 @@ func (c *Custody) CreateCredential(ctx context.Context, ask Ask, scope string, n
 			return Credential{}, err
 		}
 		cred.ScopeID = s.ID
-		cred.Grants = []keybearer.Grant{{Subject: p.ask.Actor.Subject, Level: keybearer.Administer}}
+		granted, err := c.firstGrants(ctx, cred, p.ask.Actor.Subject, n.Grants)
+		if err != nil {
+			return Credential{}, err
+		}
 		terms := cred.Current.Terms
 		switch {
 		case n.NoSecret && n.Secret.Given():
@@ -58,11 +64,38 @@ func (c *Custody) CreateCredential(ctx context.Context, ask Ask, scope string, n
 		}
 		p.on.credential = cred
 		// The scope's row goes with it: a regenerate that came between makes this commit stale.
-		if cred.Revision, err = p.commit(ctx, nil, keybearer.Write{Credential: cred}, keybearer.Write{Scope: s}); err != nil {
+		if cred.Revision, err = p.commit(ctx, granted, keybearer.Write{Credential: cred}, keybearer.Write{Scope: s}); err != nil {
 			return Credential{}, err
 		}
 		return c.view(&p.ask.Actor, p.on, nil), nil
 	})
+}
+
+// firstGrants gives a new credential the actor's administer and the grants that were given with it, as SetGrant would. It returns the names of the latter.
+func (c *Custody) firstGrants(ctx context.Context, cred *keybearer.Credential, actor keybearer.Subject, given []keybearer.Grant) (changed []string, err error) {
+	cred.Grants = []keybearer.Grant{{Subject: actor, Level: keybearer.Administer}}
+	for i, g := range given {
+		in := fmt.Sprintf("grants[%d].", i)
+		if err := c.checkGrant(ctx, g.Subject, g.Level); err != nil {
+			e := *keybearer.AsError(err)
+			if e.Field != "" {
+				e.Field = in + e.Field
+			}
+			return nil, &e
+		}
+		at, had := findGrant(cred.Grants, g.Subject)
+		switch {
+		case g.Subject == actor:
+			continue // administer holds all levels
+		case had:
+			return nil, keybearer.NewError(keybearer.Invalid, "the subject has a grant already").In(in + "subject")
+		case len(cred.Grants) >= maxGrants:
+			return nil, tooManyGrants().In(in + "subject")
+		}
+		cred.Grants = slices.Insert(cred.Grants, at, g)
+		changed = append(changed, grantName(g.Subject))
+	}
+	return changed, nil
 }
 
 func nameTaken(by *keybearer.Credential) error {

@@ -2,7 +2,6 @@ package custody
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -100,63 +99,10 @@ func (c *Custody) find(ctx context.Context, ref keybearer.Ref) (on target, err e
 	return on, err
 }
 
-// maxScan bounds how many store pages one listing reads in search of what the actor may see: the store knows nothing of the scopes that
-// a caller is bound to, nor of whose grants the actor may search for.
-const maxScan = 20
-
 // Credentials lists, in order of scope and name, the credentials of a scope ("" for all scopes) that the actor may see. Of what they may not
 // see there is no trace. A page may hold fewer than asked for and still have a next one.
 func (c *Custody) Credentials(ctx context.Context, ask Ask, scope string, q keybearer.Query) (keybearer.Page[Credential], error) {
-	out := keybearer.Page[Credential]{Items: []Credential{}}
-	a := &ask.Actor
-	if a.Subject == "" {
-		_, err := c.authorise(ask, CredentialList, target{})
-		return out, err
-	}
-	q.AfterID, q.ScopeID = "", ""
-	if scope != "" {
-		s, err := c.liveScope(ctx, scope)
-		if err != nil {
-			return out, err
-		}
-		if s == nil {
-			if a.InstanceAdmin() {
-				return out, noScope()
-			}
-			return out, nil
-		}
-		q.ScopeID = s.ID
-	}
-	limit := clampLimit(q.Limit)
-	subject := q.Subject
-	if q.Sight = nil; !a.InstanceAdmin() { // the store leaves out most of what the loop below would, so that it finds few among many at once
-		q.Sight = &keybearer.Sight{Subjects: a.subjects(), ScopeIDs: a.scopeIDs()}
-	}
-	var found []*keybearer.Credential
-	scopeOf := c.scopesOnce(ctx)
-	for range maxScan {
-		q.Limit = limit - len(found)
-		page, err := c.store.Credentials(ctx, q)
-		if err != nil {
-			return out, keybearer.AsError(err)
-		}
-		for _, cred := range page.Items {
-			on := target{credential: cred}
-			if on.scope, err = scopeOf(cred.ScopeID); err != nil {
-				return out, err
-			}
-			if on.scope == nil || !a.sees(on) || subject != "" && !a.listsGrants(on) && !slices.Contains(a.subjects(), subject) {
-				continue
-			}
-			found = append(found, cred)
-		}
-		if out.Next, q.Cursor = page.Next, page.Next; out.Next == "" || len(found) == limit {
-			break
-		}
-	}
-	var err error
-	out.Items, err = c.viewCredentials(ctx, a, found)
-	return out, err
+	return c.FilterCredentials(ctx, ask, scope, q, Filter{})
 }
 
 // viewCredentials shows records that the actor may see.

@@ -92,21 +92,13 @@ func (c *Custody) RestoreCredential(ctx context.Context, ask Ask, ref keybearer.
 // SetGrant gives the subject exactly that level. An admin of the scope may do so for their own subject.
 func (c *Custody) SetGrant(ctx context.Context, ask Ask, ref keybearer.Ref, subject keybearer.Subject, level keybearer.Level) (Credential, error) {
 	return c.changeCredential(ctx, ask, ref, GrantSet, subject, func(ch *change) error {
-		if _, err := keybearer.ParseSubject(string(subject)); err != nil {
+		if err := c.checkGrant(ch.ctx, subject, level); err != nil {
 			return err
-		}
-		if level < keybearer.Use || level > keybearer.Administer {
-			return keybearer.NewError(keybearer.Invalid, "a level is one of use, view, edit, administer")
-		}
-		if kind, name := subject.Split(); kind == "app" {
-			if err := c.callerExists(ch.ctx, name); err != nil {
-				return err
-			}
 		}
 		i, had := findGrant(ch.next.Grants, subject)
 		switch {
 		case !had && len(ch.next.Grants) >= maxGrants:
-			return keybearer.NewError(keybearer.Invalid, "a credential has at most 1000 grants").WithHint("grant to a group")
+			return tooManyGrants()
 		case !had:
 			ch.next.Grants = slices.Insert(ch.next.Grants, i, keybearer.Grant{Subject: subject, Level: level})
 		case ch.next.Grants[i].Level == level:
@@ -114,10 +106,33 @@ func (c *Custody) SetGrant(ctx context.Context, ask Ask, ref keybearer.Ref, subj
 		default:
 			ch.next.Grants[i].Level = level
 		}
-		ch.note("grants[" + string(subject) + "]")
+		ch.note(grantName(subject))
 		return nil
 	})
 }
+
+// checkGrant refuses what is no grant, and one for a caller that does not exist.
+func (c *Custody) checkGrant(ctx context.Context, subject keybearer.Subject, level keybearer.Level) error {
+	if _, err := keybearer.ParseSubject(string(subject)); err != nil {
+		return keybearer.AsError(err).In("subject")
+	}
+	if level < keybearer.Use || level > keybearer.Administer {
+		return keybearer.NewError(keybearer.Invalid, "a level is one of use, view, edit, administer").In("level")
+	}
+	if kind, name := subject.Split(); kind == "app" {
+		if err := c.callerExists(ctx, name); err != nil {
+			return keybearer.AsError(err).In("subject")
+		}
+	}
+	return nil
+}
+
+func tooManyGrants() *keybearer.Error {
+	return keybearer.NewError(keybearer.Invalid, "a credential has at most 1000 grants").WithHint("grant to a group")
+}
+
+// grantName is what events call a change of the subject's grant.
+func grantName(s keybearer.Subject) string { return "grants[" + string(s) + "]" }
 
 // RemoveGrant takes the subject's grant away. It returns [keybearer.NotFound] when there is none.
 func (c *Custody) RemoveGrant(ctx context.Context, ask Ask, ref keybearer.Ref, subject keybearer.Subject) (Credential, error) {
@@ -127,7 +142,7 @@ func (c *Custody) RemoveGrant(ctx context.Context, ask Ask, ref keybearer.Ref, s
 			return keybearer.NewError(keybearer.NotFound, "the subject holds no grant on this credential")
 		}
 		ch.next.Grants = slices.Delete(ch.next.Grants, i, i+1)
-		ch.note("grants[" + string(subject) + "]")
+		ch.note(grantName(subject))
 		return nil
 	})
 }

@@ -56,7 +56,7 @@ func (c *Custody) MoveKey(ctx context.Context, ask Ask, name string) (Scope, err
 	if err != nil {
 		return Scope{}, err
 	}
-	return c.settle(ctx, s.ID)
+	return c.settle(ctx, ask, s.ID)
 }
 
 const (

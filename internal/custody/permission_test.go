@@ -91,6 +91,10 @@ var matrix = []struct {
 		_, err := c.Check(ctx, ask, custody.CheckRequest{Credential: f.cred, Caller: caller, Method: "GET", URL: "https://api.example.com/"})
 		return err
 	}},
+	{custody.CredentialTest, "uhhffy yfhf hhffh", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
+		_, _, err := c.Test(ctx, ask, f.cred, "app")
+		return err
+	}},
 	{custody.CredentialCreate, "ufffff fyfy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
 		_, err := c.CreateCredential(ctx, ask, f.scope, bearer("another", "s3cret"))
 		return err
@@ -259,6 +263,13 @@ var matrix = []struct {
 	}},
 	{custody.OperatorEnable, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
 		_, err := c.EnableOperator(ctx, ask, f.operator)
+		return err
+	}},
+	{custody.OperatorSetUpLink, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
+		err := c.OfferSetUp(ctx, ask)
+		if keybearer.CodeOf(err) == keybearer.Conflict { // there are operators
+			return nil
+		}
 		return err
 	}},
 	{custody.OperatorDelete, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {

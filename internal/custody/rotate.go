@@ -37,7 +37,7 @@ func (c *Custody) RotateKey(ctx context.Context, ask Ask, name string) (Scope, e
 	if err != nil {
 		return Scope{}, err
 	}
-	return c.settle(ctx, s.ID)
+	return c.settle(ctx, ask, s.ID)
 }
 
 // underWay is the error of an operation that has to wait for the scope's work.

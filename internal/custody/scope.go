@@ -102,6 +102,25 @@ func (c *Custody) Scope(ctx context.Context, ask Ask, name string) (Scope, error
 	return c.viewScope(s), nil
 }
 
+// CountCredentials returns how many credentials of the scope are live and how many are tombstones, for whoever may see the scope.
+func (c *Custody) CountCredentials(ctx context.Context, ask Ask, name string) (live, deleted int, err error) {
+	s, err := missing(c.store.Scope(ctx, name))
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := c.authorise(ask, ScopeShow, target{scope: s}); err != nil {
+		return 0, 0, err
+	}
+	if s == nil {
+		return 0, 0, noScope()
+	}
+	live, deleted, err = c.store.CountCredentials(ctx, s.ID)
+	if err != nil {
+		return 0, 0, keybearer.AsError(err)
+	}
+	return live, deleted, nil
+}
+
 // CreateScope makes a scope without a key. It returns [keybearer.AlreadyExists] for a name that is or was taken.
 func (c *Custody) CreateScope(ctx context.Context, ask Ask, name, description string) (Scope, error) {
 	p, err := c.authorise(ask, ScopeCreate, target{scope: &keybearer.Scope{Name: nameForLog(name)}})
@@ -109,7 +128,7 @@ func (c *Custody) CreateScope(ctx context.Context, ask Ask, name, description st
 		return Scope{}, err
 	}
 	if !keybearer.ValidScopeName(name) {
-		return Scope{}, keybearer.NewError(keybearer.Invalid, "a scope's name is 1 to 63 lower-case letters, digits and '-', not beginning with '-'")
+		return Scope{}, keybearer.NewError(keybearer.Invalid, "a scope's name is 1 to 63 lower-case letters, digits and '-', not beginning with '-'").In("name")
 	}
 	if err := checkDescription(description); err != nil {
 		return Scope{}, err

@@ -68,10 +68,10 @@ type Confirmation struct {
 
 func (cf *Confirmation) check(s *keybearer.Scope, count int) error {
 	if cf.Confirm != s.Name {
-		return keybearer.NewError(keybearer.ConfirmationRequired, "")
+		return keybearer.NewError(keybearer.ConfirmationRequired, "").In("confirm")
 	}
 	if cf.Expected != count {
-		return keybearer.NewError(keybearer.CountMismatch, "")
+		return keybearer.NewError(keybearer.CountMismatch, "").In("expected_credentials")
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (c *Custody) RegenerateKey(ctx context.Context, ask Ask, name string, r Reg
 	if err != nil || r.DryRun {
 		return out, err
 	}
-	out.Scope, err = c.settle(ctx, out.Scope.ID)
+	out.Scope, err = c.settle(ctx, ask, out.Scope.ID)
 	return out, err
 }
 
@@ -183,7 +183,7 @@ func (c *Custody) DeleteScope(ctx context.Context, ask Ask, name string, confirm
 	if err != nil {
 		return Scope{}, err
 	}
-	return c.settle(ctx, s.ID)
+	return c.settle(ctx, ask, s.ID)
 }
 
 // purgeStep is one step of a regenerate or a delete: a page of credentials, or the old key and the end.

@@ -14,7 +14,7 @@ func checkSecret(terms *keybearer.Terms, given *Secret) error {
 	basic := terms.Kind == keybearer.Basic
 	switch {
 	case !basic && user != "":
-		return badSecret("only a credential of kind basic has a username", "")
+		return badUsername("only a credential of kind basic has a username", "")
 	case user == "" && value == "":
 		return badSecret("the secret is empty", "give it on standard input or in a file")
 	case !utf8.ValidString(user) || !utf8.ValidString(value):
@@ -22,7 +22,7 @@ func checkSecret(terms *keybearer.Terms, given *Secret) error {
 	case hasControl(user) || hasControl(value):
 		return badSecret("the secret has a line break or another control character", "a line break at its very end often comes from the file or the command that it was read from")
 	case basic && strings.Contains(user, ":"):
-		return badSecret("a username cannot hold ':'", "for kind basic give the username and the password on two lines")
+		return badUsername("a username cannot hold ':'", "for kind basic give the username and the password on two lines")
 	case masked(user) || masked(value):
 		return badSecret("this is a placeholder, not a secret", "leave the secret out to keep the one that is there")
 	}
@@ -49,6 +49,10 @@ func checkSecret(terms *keybearer.Terms, given *Secret) error {
 		return badSecret("the secret begins with the prefix that Keybearer writes before it", "give what follows the prefix alone")
 	}
 	return nil
+}
+
+func badUsername(detail, hint string) error {
+	return keybearer.NewError(keybearer.SecretInvalid, detail).WithHint(hint).In("username")
 }
 
 func badSecret(detail, hint string) error {

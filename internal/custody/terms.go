@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/keybearer/keybearer"
@@ -20,10 +21,10 @@ func parseRules(given []Destination) ([]keybearer.Rule, error) {
 		return nil, keybearer.NewError(keybearer.RuleInvalid, "a credential has at most 200 rules").In("destinations")
 	}
 	rules := make([]keybearer.Rule, 0, len(given))
-	for _, d := range given {
+	for i, d := range given {
 		r, err := policy.ParseRule(d.Rule, d.Methods, d.Private)
 		if err != nil {
-			return nil, keybearer.AsError(err).In("destinations")
+			return nil, keybearer.AsError(err).In(fmt.Sprintf("destinations[%d]", i))
 		}
 		rules = append(rules, r)
 	}

@@ -29,10 +29,10 @@ func viewTokens(tokens []keybearer.Token, last map[string]time.Time) []Token {
 // Tokens that have ended are forgotten.
 func addToken(tokens []keybearer.Token, prefix string, now, expires time.Time, overlap *time.Duration) ([]keybearer.Token, keybearer.Secret, error) {
 	if !expires.IsZero() && !expires.After(now) {
-		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Invalid, "a token expires in the future, or never")
+		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Invalid, "a token expires in the future, or never").In("expires")
 	}
 	if overlap != nil && *overlap < 0 {
-		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Invalid, "an overlap is not negative")
+		return nil, keybearer.Secret{}, keybearer.NewError(keybearer.Invalid, "an overlap is not negative").In("overlap")
 	}
 	var kept []keybearer.Token
 	for _, t := range tokens {

@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -75,8 +76,8 @@ func (c *Custody) kick(scopeID string) <-chan struct{} {
 }
 
 // settle kicks the scope and waits until its journal is done, but no longer than an answer may take. It returns the scope as it is then.
-func (c *Custody) settle(ctx context.Context, scopeID string) (Scope, error) {
-	timer := time.NewTimer(c.wait)
+func (c *Custody) settle(ctx context.Context, ask Ask, scopeID string) (Scope, error) {
+	timer := time.NewTimer(cmp.Or(ask.Patience, c.wait))
 	defer timer.Stop()
 	select {
 	case <-c.kick(scopeID):

@@ -50,6 +50,7 @@ func (t *Tunnel) Close() { t.place.leave() }
 // Route is what the operator fixed for a listener. The zero value serves proxy and gateway mode.
 type Route struct {
 	Caller       string        // name of the fixed caller; "" without
+	Operator     string        // who sends as that caller, for the audit log; "": the caller itself
 	Credential   keybearer.Ref // with Destination: route mode
 	Destination  string        // scheme://host[:port]
 	Hosts        []string      // names in Host that origin-form requests may use, beside localhost and IP literals

@@ -106,7 +106,7 @@ func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
 
 func (g *Gate) newPass(c *Call) *Pass {
 	p := &Pass{gate: g, Started: g.now()}
-	p.event = keybearer.Event{Time: p.Started, ID: keybearer.NewID(keybearer.IDRequest), Method: c.Method}
+	p.event = keybearer.Event{Time: p.Started, ID: keybearer.NewID(keybearer.IDRequest), Method: c.Method, Operator: c.Route.Operator}
 	return p
 }
 

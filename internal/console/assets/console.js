@@ -2,15 +2,30 @@
 //
 //   data-key="c"      the key focuses the element, if it takes text, or follows it
 //   data-go="l"       "g", then the letter, follows the link
+//   data-keys         a box that switches keys on and off
 //   data-opens="id"   opens a dialog instead of following the link; data-closes="id" closes it
 //   data-copy         copies the text beside it; hidden where there is no JavaScript
-//   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is
+//   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is, and with
+//                     data-case="header" it is spelled as the name of a header
 "use strict";
 
 document.documentElement.classList.add("js");
 
 const byId = (id) => document.getElementById(id);
 const follow = (e) => (e.matches("input, textarea, select") ? (e.focus(), e.select?.()) : e.click());
+
+// Keys can be switched off, by who talks to their computer.
+const keysOff = () => localStorage.getItem("keys") === "off";
+const switches = document.querySelectorAll("[data-keys]");
+const showSwitches = () => { for (const s of switches) s.checked = !keysOff(); };
+for (const s of switches) {
+  s.closest("label").hidden = false;
+  s.addEventListener("change", () => {
+    localStorage.setItem("keys", s.checked ? "on" : "off");
+    showSwitches();
+  });
+}
+showSwitches();
 
 let going = 0; // until when a letter after "g" counts
 document.addEventListener("keydown", (event) => {
@@ -19,7 +34,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (document.querySelector("dialog:modal")) return;
+  if (keysOff() || document.querySelector("dialog:modal")) return;
   const goes = performance.now() < going;
   going = 0;
   if (event.key === "g" && !goes) {
@@ -55,7 +70,9 @@ document.addEventListener("click", async (event) => {
 
 document.addEventListener("input", (event) => {
   const to = byId(event.target.dataset?.shows);
-  if (to) to.textContent = event.target.value || event.target.dataset.empty || "";
+  if (!to) return;
+  const text = event.target.value || event.target.dataset.empty || "";
+  to.textContent = event.target.dataset.case === "header" ? text.trim().toLowerCase().replace(/(^|-)[a-z]/g, (c) => c.toUpperCase()) : text;
 });
 
 // say shows a toast, which is read out.
@@ -99,7 +116,6 @@ function arm(root) {
   for (const e of root.querySelectorAll("[data-copy]")) e.hidden = false;
   for (const e of root.querySelectorAll(".toast")) leave(e);
   for (const e of root.querySelectorAll("[data-shows]")) e.dispatchEvent(new Event("input", { bubbles: true }));
-  root.querySelector(".problems")?.focus();
 }
 
 document.addEventListener("htmx:load", (event) => event.target !== document.body && arm(event.target));
