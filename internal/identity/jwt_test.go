@@ -330,7 +330,7 @@ func TestAJWTForOthersIsNoEvidence(t *testing.T) {
 		"basic alone":           "Basic ",
 		"no object":             ".eyJ0.",
 		"a list of ours":        ".ew" + ".",
-		"a payload and no dot":  strings.TrimSuffix(strings.SplitAfterN(es.Sign(t, nil, claims(now)), ".", 3)[1], ".") + " .",
+		"a payload and no dot":  "." + strings.TrimSuffix(strings.SplitAfterN(es.Sign(t, nil, claims(now)), ".", 3)[1], ".") + " .",
 		"of another scheme":     "Cipher" + base64.StdEncoding.EncodeToString([]byte("docs/crm:"+es.Sign(t, nil, claims(now)))),
 	} {
 		if j.Recognize(token) || j.Recognize("Bearer "+token) {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -39,6 +40,11 @@ func TestWhichSetsOfKeysAreTaken(t *testing.T) {
 	rsa := string(harness.JWKS(harness.NewKey(t, "a", "RS256")))
 	_, modulus, _ := strings.Cut(rsa, `"n":"`)
 	modulus, _, _ = strings.Cut(modulus, `"`)
+	_, private, _ := ed25519.GenerateKey(nil)
+	secret, err := (&jose.JSONWebKey{Key: private}).MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
 	entries := func(n int) string { return `{"keys":[` + strings.TrimSuffix(strings.Repeat("{},", n), ",") + `]}` }
 	for _, c := range []struct {
 		name, document string
@@ -53,6 +59,7 @@ func TestWhichSetsOfKeysAreTaken(t *testing.T) {
 		{"two lists", `{"keys":[],"keys":[]}`, -1},
 		{"no JSON", `{"keys":[]`, -1},
 		{"a secret", `{"keys":[{"kty":"oct","k":"AAAA"}]}`, 0},
+		{"a private key", `{"keys":[` + string(secret) + `]}`, 0},
 		{"an exponent of nothing", `{"keys":[{"kty":"RSA","n":"` + modulus + `","e":"AA"}]}`, 0},
 		{"operations that are no list", `{"keys":[{"kty":"RSA","n":"` + modulus + `","e":"AQAB","key_ops":"verify"}]}`, 0},
 		{"the same as it should be", `{"keys":[{"kty":"RSA","n":"` + modulus + `","e":"AQAB","key_ops":["sign","verify"]}]}`, 1},
