@@ -127,7 +127,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		"no bundle":     {func(_ *safe, d *drawer) { d.plain = []byte("x") }, keybearer.KeyringUnavailable},
 		"no kind": {func(_ *safe, d *drawer) {
 			d.plain = must((&keybearer.Bundle{Secret: keybearer.NewSecret("x")}).Encode())
-		}, keybearer.Internal},
+		}, keybearer.CredentialNeedsSecret},
 		"a keyring that is not one": {func(_ *safe, d *drawer) { d.err = errors.New("any") }, keybearer.KeyringUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				o, err := f.open(t.Context())
 				if answered := c.code != keybearer.KeyringUnavailable; answered != (err != nil) || answered && err.Code != c.code {
-					t.Errorf("%v, %v", o, err)
+					t.Errorf("%v, %v %q", o, err, keybearer.CodeOf(asError(err)))
 				}
 			})
 		})
