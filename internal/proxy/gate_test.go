@@ -68,7 +68,7 @@ func TestTheAuditLogTellsAsMuchAsWasFound(t *testing.T) {
 	l := newLab(t, noted(n), gated(k))
 	l.credential("crm", l.bearer(), "s3cret-token")
 	l.credential("shell", l.bearer(), "")
-	l.credential("posts", l.bearer("POST"), "s3cret-token")
+	posts := l.credential("posts", l.bearer("POST"), "s3cret-token")
 	tag := func(ref string) Field { return Field{"Keybearer-Credential", ref} }
 	proof := Field{"Proxy-Authorization", "Bearer " + l.token}
 	at := must(netip.ParseAddrPort(strings.TrimPrefix(l.destination.URL, "https://")))
@@ -106,6 +106,9 @@ func TestTheAuditLogTellsAsMuchAsWasFound(t *testing.T) {
 			e.Credential, e.SecretVersion, e.Scheme = "shell", 1, "https"
 		}), false},
 		{"another method", "GET", "/p", []Field{tag("docs/posts"), proof}, with(named, keybearer.MethodNotAllowed, func(e *keybearer.Event) {
+			e.Credential, e.SecretVersion, e.Scheme = "posts", 1, "https"
+		}), false},
+		{"another method, by ids", "GET", "/p", []Field{tag(l.scope.ID + "/" + posts.ID), proof}, with(named, keybearer.MethodNotAllowed, func(e *keybearer.Event) {
 			e.Credential, e.SecretVersion, e.Scheme = "posts", 1, "https"
 		}), false},
 	} {

@@ -22,14 +22,21 @@ type shelf struct {
 	credential keybearer.Credential
 	err        error
 	tell       func([]keybearer.Change)
+
+	scopes, credentials int // how often they were read
+	hook                func()
 }
 
 func (s *shelf) Scope(context.Context, string) (*keybearer.Scope, error) {
 	scope := s.scope
+	s.scopes++
 	return &scope, s.err
 }
 
 func (s *shelf) Credential(context.Context, keybearer.Ref) (*keybearer.Credential, error) {
+	if s.credentials++; s.hook != nil {
+		s.hook()
+	}
 	return s.credential.Clone(), s.err
 }
 
