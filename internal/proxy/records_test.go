@@ -7,7 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/inject"
 	"github.com/keybearer/keybearer/internal/scrub"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -84,6 +87,74 @@ func TestASafeOutlivesAChangeOfItsScope(t *testing.T) {
 		rename("docs")
 		if third := get(); third.safe == first.safe || third.Scope.Key.Name != "l" {
 			t.Error("another key opens the same safe")
+		}
+	})
+}
+
+// What carries a secret to the destination is looked for in answers, too.
+func TestWhatAnAnswerCouldEcho(t *testing.T) {
+	for _, c := range []struct {
+		kind  keybearer.Kind
+		value string
+		gone  bool
+	}{
+		{keybearer.Basic, "k3y", true}, {keybearer.Basic, "user:k3y", true}, {keybearer.Basic, "dXNlcjprM3k=", true}, {keybearer.Basic, "Basic dXNlcjprM3k=", true}, {keybearer.Basic, "user", false},
+		{keybearer.Bearer, "k3y", true}, {keybearer.Bearer, "Bearer k3y", true}, {keybearer.Bearer, "user:k3y", false}, {keybearer.Bearer, "dXNlcjprM3k=", false},
+	} {
+		b := &keybearer.Bundle{Terms: keybearer.Terms{Kind: c.kind}, Username: "user", Secret: keybearer.NewSecret("k3y")}
+		if got := needles(b, must(inject.For(b))).Text(c.value); (got != c.value) != c.gone {
+			t.Errorf("%v: %q became %q", c.kind, c.value, got)
+		}
+	}
+}
+
+// What the credential says of its requests and answers holds for the pass.
+func TestWhatAPassTakesOver(t *testing.T) {
+	l := newLab(t)
+	expires := l.clock.now().Add(time.Hour).Truncate(time.Second)
+	l.credential("crm", l.bearer(), "s3cret-token", func(c *keybearer.Credential, _ *keybearer.Bundle) {
+		c.ScrubBody, c.PassCookies, c.PassTrace, c.ExpiresAt = true, true, true, expires
+	})
+	l.credential("plain", l.bearer("GET"), "s3cret-token")
+	for name, c := range map[string]struct {
+		want    filter
+		expires time.Time
+	}{
+		"docs/crm":   {filter{inject: "authorization", cookies: true, trace: true, scrub: true}, expires},
+		"docs/plain": {filter{inject: "authorization", strict: true}, time.Time{}},
+	} {
+		call := l.call(name)
+		call.Target += "?q"
+		call.Fields = append(call.Fields, Field{"Connection", "X-Mine"})
+		p, err := l.proxy.gate.Admit(t.Context(), call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := p.Keep("X-Mine", "a"); ok || p.Target != "/?q" || !p.expires.Equal(c.expires) {
+			t.Errorf("%s: %q, until %v", name, p.Target, p.expires)
+		}
+		p.filter.nominated = nil
+		if diff := cmp.Diff(c.want, p.filter, cmp.AllowUnexported(filter{})); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		p.Finish(Result{Status: 200})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n := &notes{}
+		s := newStand(nil)
+		s.gate.auditor = n
+		p := &Pass{gate: s.gate, Started: time.Now()}
+		time.Sleep(1500 * time.Millisecond)
+		p.Finish(Result{Status: 200})
+		if e := n.posted[0]; e.DurationMS != 1500 || !e.Time.Equal(time.Now()) {
+			t.Errorf("it took %v ms, until %v", e.DurationMS, e.Time)
+		}
+		p.Started = time.Now()
+		time.Sleep(2500 * time.Millisecond)
+		p.event.Caller = "billing"
+		s.gate.refused(p, keybearer.NewError(keybearer.CredentialForbidden, ""))
+		if e := n.posted[1]; e.DurationMS != 2500 || !e.Time.Equal(time.Now()) {
+			t.Errorf("the refusal took %v ms, until %v", e.DurationMS, e.Time)
 		}
 	})
 }

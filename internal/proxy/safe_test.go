@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -17,11 +18,13 @@ type drawer struct {
 	err   error
 	delay time.Duration
 	opens int
+	given []byte // last
 }
 
 func (d *drawer) Open(ctx context.Context, _ string, _ keybearer.SealContext, _ []byte) ([]byte, error) {
 	d.opens++
 	plain, err := append([]byte(nil), d.plain...), d.err
+	d.given = plain
 	select {
 	case <-time.After(d.delay):
 		return plain, err
@@ -113,6 +116,9 @@ func TestWhoWaitsForASecretMayGo(t *testing.T) {
 		if _, err := f.open(t.Context()); err != nil || d.opens != 1 {
 			t.Errorf("%v after %d times", err, d.opens)
 		}
+		if bytes.ContainsFunc(d.given, func(r rune) bool { return r != 0 }) {
+			t.Error("what the keyring gave is left to lie about")
+		}
 	})
 }
 
@@ -120,15 +126,19 @@ func TestWhatDoesNotOpen(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*safe, *drawer)
 		code   keybearer.Code
+		detail string
 	}{
-		"no ciphertext": {func(f *safe, _ *drawer) { f.credential.Current.Sealed = nil }, keybearer.CredentialNeedsSecret},
-		"no key":        {func(f *safe, _ *drawer) { f.scope.Key = nil }, keybearer.CredentialNeedsSecret},
-		"no share":      {func(f *safe, _ *drawer) { f.scope.Key.Share = nil }, keybearer.KeyringUnavailable},
-		"no bundle":     {func(_ *safe, d *drawer) { d.plain = []byte("x") }, keybearer.KeyringUnavailable},
+		"no ciphertext": {func(f *safe, _ *drawer) { f.credential.Current.Sealed = nil }, keybearer.CredentialNeedsSecret, ""},
+		"no key":        {func(f *safe, _ *drawer) { f.scope.Key = nil }, keybearer.CredentialNeedsSecret, ""},
+		"no share":      {func(f *safe, _ *drawer) { f.scope.Key.Share = nil }, keybearer.KeyringUnavailable, ""},
+		"no bundle":     {func(_ *safe, d *drawer) { d.plain = []byte("x") }, keybearer.KeyringUnavailable, ""},
 		"no kind": {func(_ *safe, d *drawer) {
 			d.plain = must((&keybearer.Bundle{Secret: keybearer.NewSecret("x")}).Encode())
-		}, keybearer.CredentialNeedsSecret},
-		"a keyring that is not one": {func(_ *safe, d *drawer) { d.err = errors.New("any") }, keybearer.KeyringUnavailable},
+		}, keybearer.CredentialNeedsSecret, ""},
+		"a sealed keyring": {func(_ *safe, d *drawer) {
+			d.err = keybearer.NewError(keybearer.KeyringUnavailable, "it is sealed")
+		}, keybearer.KeyringUnavailable, "it is sealed"},
+		"a keyring that is not one": {func(_ *safe, d *drawer) { d.err = errors.New("any") }, keybearer.KeyringUnavailable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -138,6 +148,10 @@ func TestWhatDoesNotOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.change(f, d)
+				fresh := &safe{s: f.s, scope: f.scope, credential: f.credential}
+				if o, err := fresh.open(t.Context()); err == nil || err.Code != c.code || c.detail != "" && err.Detail != c.detail {
+					t.Errorf("the first time: %v, %v", o, err)
+				}
 				time.Sleep(2 * time.Minute)
 				o, err := f.open(t.Context())
 				if answered := c.code != keybearer.KeyringUnavailable; answered != (err != nil) || answered && err.Code != c.code {

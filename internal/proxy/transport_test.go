@@ -1,18 +1,27 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/inject"
 	"github.com/keybearer/keybearer/internal/revocation"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -52,6 +61,115 @@ func TestWhatAFailedRequestIsCalled(t *testing.T) {
 	}
 }
 
+// deadlines is a connection that notes until when a write may take.
+type deadlines struct {
+	net.Conn
+	set []time.Time
+	err error
+}
+
+func (d *deadlines) Write(b []byte) (int, error) { return len(b), nil }
+
+func (d *deadlines) SetDeadline(t time.Time) error { return d.SetWriteDeadline(t) }
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return d.err
+}
+
+// Each write has its limit, but where somebody has set another.
+func TestAWriteHasALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, at := &deadlines{}, time.Now().Add(time.Hour)
+		c := &impatient{Conn: d, limit: time.Minute}
+		for i, step := range []struct {
+			do  func()
+			set []time.Time // by the write behind it, too
+		}{
+			{func() {}, []time.Time{time.Now().Add(time.Minute)}},
+			{func() { _ = c.SetWriteDeadline(at) }, []time.Time{at}},
+			{func() { _ = c.SetWriteDeadline(time.Time{}) }, []time.Time{{}, time.Now().Add(time.Minute)}},
+			{func() { _ = c.SetDeadline(at) }, []time.Time{at}},
+			{func() { _ = c.SetDeadline(time.Time{}) }, []time.Time{{}, time.Now().Add(time.Minute)}},
+		} {
+			d.set = nil
+			step.do()
+			if n, err := c.Write([]byte("ping")); n != 4 || err != nil || !slices.Equal(d.set, step.set) {
+				t.Errorf("step %d: %d, %v, until %v", i, n, err, d.set)
+			}
+		}
+		d.err = net.ErrClosed
+		if n, err := c.Write([]byte("ping")); n != 0 || err != net.ErrClosed {
+			t.Errorf("without a limit it wrote %d, %v", n, err)
+		}
+	})
+}
+
+// What was sent is told as far as anybody can tell, and nothing that comes back holds on to the secret.
+func TestWhatIsCountedAsSent(t *testing.T) {
+	l := newLab(t)
+	listen := func(answer string) netip.AddrPort {
+		s := must(net.Listen("tcp", "127.0.0.1:0"))
+		t.Cleanup(func() { s.Close() })
+		go func() {
+			for {
+				conn, err := s.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					b := make([]byte, 1<<10)
+					for read := 0; !bytes.Contains(b[:read], []byte("ping")) && b[0] != 0x16; { // a TLS hello
+						n, err := conn.Read(b[read:])
+						if err != nil {
+							return
+						}
+						read += n
+					}
+					_, _ = io.WriteString(conn, answer)
+				}()
+			}
+		}()
+		return must(netip.ParseAddrPort(s.Addr().String()))
+	}
+	for name, c := range map[string]struct {
+		scheme, answer string
+		code           keybearer.Code
+		sent           int64
+	}{
+		"answered":             {"http", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", 4},
+		"the highest status":   {"http", "HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n", "", 4},
+		"no final status":      {"http", "HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", keybearer.DestinationUnreachable, 4},
+		"broken off":           {"http", "", keybearer.DestinationUnreachable, 4},
+		"no TLS":               {"https", "HTTP/1.1 400 Bad\r\n\r\n", keybearer.DestinationTLSFailed, 0},
+		"another protocol":     {"http", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", keybearer.DestinationUnreachable, 4},
+		"what is not scrubbed": {"http", "HTTP/1.1 206 Partial\r\nContent-Length: 1\r\n\r\nx", keybearer.DestinationUnreachable, 4},
+	} {
+		at := listen(c.answer)
+		p := &Pass{
+			Destination: policy.Destination{Scheme: c.scheme, Host: at.Addr().String(), Addr: at.Addr(), Port: at.Port()}, Target: "/", ScopeID: "scp_a",
+			Addresses: dial.Addresses{List: []netip.Addr{at.Addr()}, Reach: policy.Listed}, Field: inject.Field{Name: "X-Key", Value: keybearer.NewSecret("s3cret")}, filter: filter{scrub: true},
+		}
+		b := &body{whole: []byte("ping"), length: 4}
+		resp, err := l.proxy.transports.send(t.Context(), p, "POST", http.Header{}, b)
+		if code := keybearer.CodeOf(asError(err)); code != c.code || b.sent.Load() != c.sent || (resp == nil) != (c.code != "") {
+			t.Errorf("%s: %v, %d bytes", name, err, b.sent.Load())
+		}
+		if resp != nil {
+			if resp.Request != nil {
+				t.Errorf("%s: the answer holds the request, and so the secret", name)
+			}
+			resp.Body.Close()
+		}
+	}
+	b := &body{whole: []byte("ping"), length: 4}
+	p := &Pass{Destination: policy.Destination{Scheme: "http", Host: "127.0.0.1", Port: 1}, Target: "/", Addresses: dial.Addresses{Reach: policy.Denied}, Field: inject.Field{Name: "X-Key", Value: keybearer.NewSecret("s3cret")}}
+	if _, err := l.proxy.transports.send(t.Context(), p, "POST", http.Header{}, b); err == nil || err.Code != keybearer.AddressDenied || b.sent.Load() != 0 {
+		t.Errorf("nowhere: %v, %d bytes", err, b.sent.Load())
+	}
+}
+
 func TestWhichAnswersMayHaveABody(t *testing.T) {
 	for _, c := range []struct {
 		method string
@@ -70,7 +188,7 @@ func TestWhichAnswersMayHaveABody(t *testing.T) {
 
 func TestTheRequestLineIsWrittenAsItWasJudged(t *testing.T) {
 	d := &policy.Destination{Scheme: "https", Host: "h.example", Port: 443}
-	for _, target := range []string{"/", "/?", "/a%2Fb?q=%20", "/a/../b", "//", "//a", "//a%2Fb", "//a?", "//a?b?c", "/a//b?"} {
+	for _, target := range []string{"/", "/?", "/a%2Fb?q=%20", "/a/../b", "//", "//a", "//a%2Fb", "//a?", "//a?b?c", "/a//b?", "/a{b}?x={y}", "/" + strings.Repeat("a", 9) + "|"} {
 		if got := (&http.Request{URL: targetURL(d, target)}).URL.RequestURI(); got != target {
 			t.Errorf("%q is written as %q", target, got)
 		}
