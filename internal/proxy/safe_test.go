@@ -122,6 +122,17 @@ func TestWhoWaitsForASecretMayGo(t *testing.T) {
 	})
 }
 
+// Where nothing serves while the keyring is away, what has just been opened serves all the same.
+func TestWhatWasJustOpenedServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			if o, err := closedSafe(newDrawer(), 0, -1).open(t.Context()); o == nil || err != nil {
+				t.Errorf("%v, %v", o, err)
+			}
+		}
+	})
+}
+
 func TestWhatDoesNotOpen(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*safe, *drawer)
@@ -218,14 +229,19 @@ func TestRecordsThatCannotBeRead(t *testing.T) {
 		err  error
 		ctx  context.Context
 		code keybearer.Code
+		all  bool // and not the scope alone
 	}{
-		"there":                {nil, t.Context(), ""},
-		"unknown":              {keybearer.NewError(keybearer.NotFound, ""), t.Context(), ""},
-		"away":                 {errors.New("away"), t.Context(), keybearer.StoreUnavailable},
-		"away, the caller too": {errors.New("away"), gone, keybearer.CallerGone},
+		"there":                {nil, t.Context(), "", true},
+		"unknown":              {keybearer.NewError(keybearer.NotFound, ""), t.Context(), "", true},
+		"away":                 {errors.New("away"), t.Context(), keybearer.StoreUnavailable, true},
+		"no scope":             {errors.New("away"), t.Context(), keybearer.StoreUnavailable, false},
+		"an unknown scope":     {keybearer.NewError(keybearer.NotFound, ""), t.Context(), "", false},
+		"away, the caller too": {errors.New("away"), gone, keybearer.CallerGone, true},
 	} {
 		s := newStand(nil)
-		s.shelf.err = c.err
+		if s.shelf.noScope = c.err; c.all {
+			s.shelf.err = c.err
+		}
 		snap, err := s.gate.snapshots.get(c.ctx, keybearer.Ref{Scope: "docs", Name: "crm"}, 0)
 		if code := keybearer.CodeOf(asError(err)); code != c.code || (snap.Credential != nil) != (c.err == nil) {
 			t.Errorf("%s: %v, %v", name, snap.Credential, err)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,7 +21,8 @@ type shelf struct {
 	keybearer.Store
 	scope      keybearer.Scope
 	credential keybearer.Credential
-	err        error
+	err        error // of all that is read
+	noScope    error // of scopes
 	tell       func([]keybearer.Change)
 
 	scopes, credentials int // how often they were read
@@ -30,7 +32,7 @@ type shelf struct {
 func (s *shelf) Scope(context.Context, string) (*keybearer.Scope, error) {
 	scope := s.scope
 	s.scopes++
-	return &scope, s.err
+	return &scope, cmp.Or(s.noScope, s.err)
 }
 
 func (s *shelf) Credential(context.Context, keybearer.Ref) (*keybearer.Credential, error) {
