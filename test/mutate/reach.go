@@ -49,11 +49,16 @@ func (s *suite) measure(ctx context.Context) error {
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			return err
 		}
-		began := time.Now()
-		if out, err := s.try(ctx, []string{test}, 10*time.Minute, "KEYBEARER_MUTANT_REACH="+path); err != nil {
-			return fmt.Errorf("%s fails though nothing is broken: %w\n%s", test, err, out)
+		for tries := 1; ; tries++ {
+			began := time.Now()
+			out, err := s.try(ctx, []string{test}, 10*time.Minute, "KEYBEARER_MUTANT_REACH="+path)
+			if s.took[test] = time.Since(began); err == nil {
+				break
+			}
+			if tries == 3 || ctx.Err() != nil { // a busy machine fails one now and then
+				return fmt.Errorf("%s fails though nothing is broken: %w\n%s", test, err, out)
+			}
 		}
-		s.took[test] = time.Since(began)
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
@@ -95,19 +100,30 @@ func (s *suite) kills(ctx context.Context, id int, function string, within time.
 	return false
 }
 
-// fails runs tests with a mutant alive, and reports whether one fails. Those that do not end in time have to do so twice.
+// slow is a test that a busy machine may fail.
+const slow = 300 * time.Millisecond
+
+// fails runs tests with a mutant alive, and reports whether one fails. Where a slow one does, or they do not end in time, they have to do so twice.
 func (s *suite) fails(ctx context.Context, id int, function string, tests []string) bool {
 	alive, limit := "KEYBEARER_MUTANT="+strconv.Itoa(id), 4*s.sum(tests)+12*time.Second
 	out, err := s.try(ctx, tests, limit, alive)
-	if errors.Is(err, errSlow) {
+	if errors.Is(err, errSlow) || err != nil && s.took[failed(out)] > slow {
 		out, err = s.try(ctx, tests, 2*limit, alive)
 	}
-	if m := failure.FindSubmatch(out); err != nil && m != nil {
+	if killer := failed(out); err != nil && killer != "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.killers[function] = append(slices.DeleteFunc(s.killers[function], func(t string) bool { return t == string(m[1]) }), string(m[1]))
+		s.killers[function] = append(slices.DeleteFunc(s.killers[function], func(t string) bool { return t == killer }), killer)
 	}
 	return err != nil
+}
+
+// failed returns the test that failed, "" if the output names none: one that panics takes all with it.
+func failed(out []byte) string {
+	if m := failure.FindSubmatch(out); m != nil {
+		return string(m[1])
+	}
+	return ""
 }
 
 var failure = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
