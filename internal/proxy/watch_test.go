@@ -322,3 +322,20 @@ func TestRecordsThatKeepChanging(t *testing.T) {
 		})
 	}
 }
+
+// knowing is an identity whose proofs do not look like tokens of ours.
+type knowing struct {
+	*vouching
+	recognizer
+}
+
+func TestTheGateKnowsTheProofsOfAllItsIdentities(t *testing.T) {
+	g := newGate(&Config{
+		Store: &shelf{}, Identities: []keybearer.Identity{&vouching{}, knowing{&vouching{}, "foreign"}}, Users: &asserted{}, Now: time.Now, StoreMaxStale: time.Minute,
+	})
+	for text, want := range map[string]bool{"foreign": true, "assertion": true, "else": false} {
+		if g.foreign.holds(text) != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+	}
+}
