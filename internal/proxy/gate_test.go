@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/policy"
 )
 
 // notes is an audit log that can be read, and that can fail.
@@ -180,5 +182,52 @@ func TestStrangersFillNoAuditLog(t *testing.T) {
 	}
 	if _, posted, offered := n.take(); len(posted) != 0 || len(offered) < 100 || len(offered) > 140 { // 100 at once, and 20 each second
 		t.Errorf("%d posted, %d offered", len(posted), len(offered))
+	}
+}
+
+// The rule that is told is the one that admits the address, not only the name.
+func TestTheRuleThatAdmitsTheAddressIsTold(t *testing.T) {
+	n := &notes{}
+	l := newLab(t, noted(n))
+	terms := l.bearer()
+	terms.Rules = []keybearer.Rule{must(policy.ParseRule(l.destination.URL, nil, false)), must(policy.ParseRule(l.destination.URL, []string{"GET"}, true))}
+	l.credential("crm", terms, "s3cret-token")
+	p, err := l.proxy.gate.Admit(t.Context(), l.call("docs/crm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Finish(Result{})
+	if recorded, _, _ := n.take(); len(recorded) != 1 || recorded[0].Rule != terms.Rules[1].String() {
+		t.Errorf("%+v", recorded)
+	}
+}
+
+func TestADestinationThatDoesNotResolve(t *testing.T) {
+	s := newStand(nil)
+	s.gate.dialer = dial.New(dial.Config{Resolver: "127.0.0.1:1"})
+	s.shelf.credential.Current.Terms.Rules = []keybearer.Rule{must(policy.ParseRule("https://nowhere.example", nil, false))}
+	_, err := s.gate.Admit(t.Context(), &Call{Method: "GET", Target: "http://nowhere.example/", Route: &Route{}, Fields: []Field{{"Keybearer-Credential", "docs/crm"}}})
+	if err == nil || err.Code != keybearer.DestinationUnreachable {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The token that is told is one that the caller has when the request is admitted.
+func TestTheTokenOfACallerThatChanges(t *testing.T) {
+	secret, token := keybearer.NewToken(keybearer.CallerTokenPrefix, time.Now())
+	s := newStand(nil)
+	s.shelf.credential.Current.Sealed = nil
+	s.who.hook = func() {
+		if s.who.asked == 1 {
+			s.gate.epoch.Add(1)
+			return
+		}
+		s.who.caller = &keybearer.Caller{ID: "cal_1", Name: "billing", Scopes: []string{"sco_1"}, Tokens: []keybearer.Token{token}}
+	}
+	p, err := s.gate.Admit(t.Context(), &Call{
+		Method: "GET", Target: "http://1.1.1.1/", Route: &Route{}, Fields: []Field{{"Keybearer-Credential", "docs/crm"}, {"Proxy-Authorization", "Bearer " + secret.Reveal()}},
+	})
+	if err == nil || err.Code != keybearer.CredentialNeedsSecret || p.event.TokenID != token.ID {
+		t.Errorf("%v, %q", err, p.event.TokenID)
 	}
 }
