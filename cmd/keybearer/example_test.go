@@ -48,6 +48,20 @@ const movingHouse = `{
 }
 `
 
+// withConsole serves the console, where nobody comes.
+const withConsole = `{
+	admin off
+	persist_config off
+	keybearer
+}
+http:// {
+	bind unix/{$KEYBEARER_HOME}/console.sock
+	keybearer_admin {
+		public_url https://keybearer.example.com
+	}
+}
+`
+
 // refusedStore is a line that writes an anchor as a server leaves it that has found an older store.
 const refusedStore = `cd $KEYBEARER_HOME && printf 'keybearer anchor 1\nstore 0011223344556677 sqlite 9 refused 7\n' > older && ` +
 	`printf 'sum %s\n' "$(sha256sum < older | cut -c 1-32)" >> older && mv older anchor`
@@ -126,11 +140,7 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
-	port, err := demo.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly), "PORT="+strconv.Itoa(port))
+	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
 	if err != nil {
 		t.Fatal(err)
 	}
