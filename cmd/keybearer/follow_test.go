@@ -170,11 +170,11 @@ func TestDeleteTellsWhoUsesIt(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"keybearer usage docs/crm", "keybearer usage --scope docs"} {
-		if shown := shell(t, home, home, line); !regexp.MustCompile(`(?m)^used +1\n +·+█$`).MatchString(shown) {
+		if shown := shell(t, home, home, line); !regexp.MustCompile(`(?m)^used +1\n +·+█·?$`).MatchString(shown) {
 			t.Errorf("%s does not show the use:\n%s", line, shown)
 		}
 	}
-	if shown := shell(t, home, home, "keybearer credential show docs/crm"); !regexp.MustCompile(`(?m)^last 24h +·+█$`).MatchString(shown) {
+	if shown := shell(t, home, home, "keybearer credential show docs/crm"); !regexp.MustCompile(`(?m)^last 24h +·+█·?$`).MatchString(shown) {
 		t.Errorf("the use is not shown:\n%s", shown)
 	}
 	if shown := shell(t, home, home, "keybearer credential list --unused -o name"); shown != "" {
