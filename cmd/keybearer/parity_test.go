@@ -213,7 +213,7 @@ func (w *wire) last() string {
 // Everything that a credential manager does can be done with the command line, and each is an operation of the admin API.
 func TestEverythingByCommandAndAPI(t *testing.T) {
 	home := stockedHome(t, nil)
-	server, err := startServer(t.Context(), home, withConsole)
+	server, err := startServer(t.Context(), home, consoleOnSocket)
 	if err != nil {
 		t.Fatal(err)
 	}
