@@ -26,7 +26,7 @@ import (
 // office is the console over the real embedded parts.
 type office struct {
 	*custody.Custody
-	t     *testing.T
+	t     testing.TB
 	store *sqlstore.Store
 	pages http.Handler
 }
@@ -34,7 +34,7 @@ type office struct {
 // everything is an instance admin, as the admin socket makes them.
 var everything = custody.Ask{Actor: custody.Actor{Subject: "user:uid-0", Roles: []string{keybearer.RoleInstanceAdmin}}}
 
-func newOffice(t *testing.T) *office {
+func newOffice(t testing.TB) *office {
 	t.Helper()
 	dir := t.TempDir()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() { // in memory where it can be
