@@ -46,9 +46,22 @@ func (c *Custody) FilterCredentials(ctx context.Context, ask Ask, scope string, 
 		}
 		q.ScopeID = s.ID
 	}
-	keep := c.keeper(ctx, a, q.Subject, &f)
-	if f.noted() {
-		return c.filterNoted(ctx, a, q, &f, keep)
+	var used map[string]bool
+	if f.Unused {
+		var err error
+		if used, err = c.usedSince(ctx, c.now().Add(-recentUse)); err != nil || used == nil {
+			return out, err
+		}
+	}
+	keep := c.keeper(ctx, a, q.Subject, &f, used)
+	if after, ok := placeOf(q.Cursor); f.noted() && (ok || q.Cursor == "") {
+		notes, err := c.notesFor(ctx, a, q.ScopeID, &f, used)
+		if err != nil {
+			return out, err
+		}
+		if ok || len(notes) <= fewNotes {
+			return c.filterNoted(ctx, a, notes, after, q, keep)
+		}
 	}
 	if q.Sight = nil; !a.InstanceAdmin() { // the store leaves out most of what keep would, so that few among many are found at once
 		q.Sight = &keybearer.Sight{Subjects: a.subjects(), ScopeIDs: a.scopeIDs()}
@@ -94,7 +107,7 @@ func (c *Custody) FilterCredentials(ctx context.Context, ask Ask, scope string, 
 
 // keeper returns what tells whether a listing by the subject shows a credential to the actor. A filter by somebody else's grants shows only those whose
 // grants the actor may list.
-func (c *Custody) keeper(ctx context.Context, a *Actor, subject keybearer.Subject, f *Filter) func(*keybearer.Credential) (bool, error) {
+func (c *Custody) keeper(ctx context.Context, a *Actor, subject keybearer.Subject, f *Filter, used map[string]bool) func(*keybearer.Credential) (bool, error) {
 	now, scopeOf := c.now(), c.scopesOnce(ctx)
 	own, users := a.subjects(), map[keybearer.Subject]bool{}
 	for _, s := range f.UsableBy {
@@ -112,7 +125,7 @@ func (c *Custody) keeper(ctx context.Context, a *Actor, subject keybearer.Subjec
 		switch {
 		case f.State != "" && state != f.State,
 			f.Expiring && !expiring,
-			f.Unused && (!good || expiring), // and the notes know which were not used
+			f.Unused && (!good || expiring || used[cred.ID]),
 			f.UsableBy != nil && !slices.ContainsFunc(cred.Grants, func(g keybearer.Grant) bool { return users[g.Subject] }):
 			return false, nil
 		}

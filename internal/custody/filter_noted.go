@@ -10,8 +10,10 @@ import (
 	"github.com/keybearer/keybearer"
 )
 
-// maxTried bounds how many noted credentials one page reads.
-const maxTried = 1000
+const (
+	maxTried = 1000 // noted credentials that one page reads
+	fewNotes = 5000 // above so many, the store's listing comes to them soon enough
+)
 
 // noted reports whether the notes can tell which live credentials the filter keeps: those that are mostly few among many.
 func (f *Filter) noted() bool {
@@ -30,47 +32,36 @@ func (p place) cursor() string {
 	return base64.RawURLEncoding.EncodeToString([]byte("noted/" + p.scope + "/" + p.name))
 }
 
-func placeOf(cursor string) (p place, err error) {
-	text, bad := base64.RawURLEncoding.DecodeString(cursor)
+// placeOf is the place that such a cursor names.
+func placeOf(cursor string) (p place, ok bool) {
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
 	parts := strings.Split(string(text), "/")
-	if bad != nil || len(parts) != 3 || parts[0] != "noted" {
-		return p, keybearer.NewError(keybearer.Invalid, "the cursor is not one that a listing gave").WithHint("begin again without a cursor")
+	if err != nil || len(parts) != 3 || parts[0] != "noted" {
+		return p, false
 	}
-	return place{parts[1], parts[2]}, nil
+	return place{parts[1], parts[2]}, true
 }
 
-// filterNoted lists what the filter keeps, from the notes: it reads the records that it shows, and those that the rest of the query leaves out.
-func (c *Custody) filterNoted(ctx context.Context, a *Actor, q keybearer.Query, f *Filter, keep func(*keybearer.Credential) (bool, error)) (keybearer.Page[Credential], error) {
-	out := keybearer.Page[Credential]{Items: []Credential{}}
-	var after place
-	var err error
-	if q.Cursor != "" {
-		if after, err = placeOf(q.Cursor); err != nil {
-			return out, err
-		}
-	}
+// notesFor returns the notes of what the filter keeps, in a scope or in all, in no order.
+func (c *Custody) notesFor(ctx context.Context, a *Actor, scopeID string, f *Filter, used map[string]bool) (wanted []note, err error) {
 	now := c.now()
 	soon := now.Add(attentionExpiry)
-	used := map[string]bool{}
-	if f.Unused {
-		if used, err = c.usedSince(ctx, now.Add(-recentUse)); err != nil || used == nil {
-			return out, err
-		}
-	}
-	var wanted []note
 	err = c.eachSeen(ctx, a, func(n note) {
 		state := n.state(now)
 		good := state == keybearer.Active || state == keybearer.Expired
 		switch {
-		case q.ScopeID != "" && n.scopeID != q.ScopeID, f.State != "" && state != f.State,
+		case scopeID != "" && n.scopeID != scopeID, f.State != "" && state != f.State,
 			f.Expiring && !(good && n.ends(soon)), f.Unused && (!good || n.ends(soon) || used[n.id]):
 		default:
 			wanted = append(wanted, n)
 		}
 	})
-	if err != nil {
-		return out, err
-	}
+	return wanted, err
+}
+
+// filterNoted lists those of the noted credentials that the query and keep leave, behind a place. It reads the records that it shows, and those that are left out.
+func (c *Custody) filterNoted(ctx context.Context, a *Actor, wanted []note, after place, q keybearer.Query, keep func(*keybearer.Credential) (bool, error)) (keybearer.Page[Credential], error) {
+	out := keybearer.Page[Credential]{Items: []Credential{}}
 	scopeOf := c.scopesOnce(ctx)
 	places := make(map[string]place, len(wanted))
 	for _, n := range wanted {
@@ -82,7 +73,7 @@ func (c *Custody) filterNoted(ctx context.Context, a *Actor, q keybearer.Query, 
 			places[n.id] = place{s.Name, n.name}
 		}
 	}
-	wanted = slices.DeleteFunc(wanted, func(n note) bool { p, ok := places[n.id]; return !ok || q.Cursor != "" && p.compare(after) <= 0 })
+	wanted = slices.DeleteFunc(wanted, func(n note) bool { p, ok := places[n.id]; return !ok || p.compare(after) <= 0 })
 	slices.SortFunc(wanted, func(a, b note) int { return cmp.Or(places[a.id].compare(places[b.id]), compare(a.id, b.id)) })
 	wanted = slices.CompactFunc(wanted, func(a, b note) bool { return a.id == b.id })
 	var found []*keybearer.Credential
@@ -106,6 +97,7 @@ func (c *Custody) filterNoted(ctx context.Context, a *Actor, q keybearer.Query, 
 			found = append(found, cred)
 		}
 	}
+	var err error
 	out.Items, err = c.viewCredentials(ctx, a, found)
 	return out, err
 }

@@ -83,7 +83,7 @@ func TestFilterLeavesNothingOutAndTellsNothingTwice(t *testing.T) {
 	}
 }
 
-// What a filter keeps is searched further as any list is, and a cursor of another list is none.
+// What a filter keeps is searched further as any list is.
 func TestWhatAFilterKeepsCanBeSearched(t *testing.T) {
 	l := newLab(t)
 	ctx := t.Context()
@@ -128,11 +128,7 @@ func TestWhatAFilterKeepsCanBeSearched(t *testing.T) {
 			t.Errorf("%s %s %+v: %v, want %v, %v", tc.actor.Subject, tc.scope, tc.q, got, tc.want, err)
 		}
 	}
-	page, err := l.Credentials(ctx, by(root), "", keybearer.Query{Limit: 1})
-	if err != nil || page.Next == "" {
-		t.Fatal(err)
-	}
-	for _, cursor := range []string{page.Next, "x", "bm90ZWQ"} {
+	for _, cursor := range []string{"x", "bm90ZWQ", "bm90ZWQvYQ"} {
 		_, err := l.FilterCredentials(ctx, by(root), "", keybearer.Query{Cursor: cursor}, off)
 		wantCode(t, err, keybearer.Invalid)
 	}
