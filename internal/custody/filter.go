@@ -18,7 +18,7 @@ type Filter struct {
 // Bounds of what one listing reads in search of what the actor may see and the filter keeps: the store knows nothing of states, nor of the scopes that a
 // caller is bound to, nor of whose grants the actor may search for.
 const (
-	maxLooked    = 8000 // records
+	maxLooked    = 4000 // records
 	lookedAtOnce = 1000
 )
 
