@@ -34,6 +34,38 @@ const screens = [
     },
   },
   { name: "credential", shows: "A credential", path: "/credentials/orders/crm", text: "crm" },
+  { name: "credential-permissions", shows: "Who may do what with a credential", path: "/credentials/orders/crm/permissions", text: "send requests through the proxy" },
+  { name: "credential-domains", shows: "Where a secret may go", path: "/credentials/orders/crm/domains", text: "and nowhere else" },
+  {
+    name: "credential-domains-add", shows: "A domain to be added", text: "You typed",
+    path: "/credentials/orders/crm/domains/add?destinations=HTTPS%3A%2F%2FNew.CRM.example.com%2Fv2+get%2Cpost",
+  },
+  {
+    name: "credential-check", shows: "Why an app may not", text: "Add https://elsewhere.example.com",
+    path: "/credentials/orders/crm/check?caller=shop&method=GET&url=https%3A%2F%2Felsewhere.example.com%2Fv2",
+  },
+  {
+    name: "credential-check-sent", shows: "A test request", text: "The rule",
+    path: "/credentials/orders/crm/check?caller=shop&method=GET&url=https%3A%2F%2Fcrm.example.com%2Fv2%2Fcustomers",
+    async come(page) {
+      await page.getByRole("button", { name: "Send GET once" }).click();
+      await page.getByText("The destination answered 200").waitFor();
+    },
+  },
+  { name: "credential-usage", shows: "Who used a credential", path: "/credentials/orders/crm/usage?span=7d", text: "Who uses it" },
+  { name: "credential-history", shows: "Who changed a credential", path: "/credentials/orders/crm/history", text: "created it" },
+  { name: "credential-danger", shows: "The danger zone", path: "/credentials/orders/crm/danger", text: "It was used in the last 30 days" },
+  { name: "credential-edit", shows: "A credential is edited", path: "/credentials/orders/crm/edit", text: "How the secret is sent" },
+  {
+    name: "credential-edit-asks", shows: "An edit that needs the secret", path: "/credentials/orders/crm/edit", text: "How the secret is sent", status: 409,
+    async come(page) {
+      await page.getByLabel("Allow WebSockets").check();
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText("it could open WebSockets").waitFor();
+    },
+  },
+  { name: "credential-secret", shows: "A secret is replaced", path: "/credentials/orders/crm/secret", text: "It is sent as" },
+  { name: "credential-deleted", shows: "A deleted credential", path: "/credentials/orders/summer-sale", text: "It can be restored until" },
   { name: "audit", shows: "The audit log", path: "/audit", text: "customers/4711" },
   { name: "audit-refusals", shows: "Refusals, and what mends them", path: "/audit?event=refusal", text: "customers/4711" },
   { name: "audit-nothing", shows: "No event", path: "/audit?q=nothing-like-that", text: "No event here" },
