@@ -2,7 +2,7 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build rootfs demo test check bench reliability security soak mutate fmt setup clean
+.PHONY: help build rootfs demo test check bench reliability security screens soak mutate fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ROOTFS  ?= bin/rootfs
@@ -37,6 +37,9 @@ reliability: ## run the tests of a fleet in trouble, and write what they measure
 
 security: ## run the tests that answer the threats, and write docs/security.md with their counts
 	@test/run security
+
+screens: ## look at every screen of the console, and draw them for docs/screens
+	@test/run screens
 
 soak: ## run what takes hours (SOAK_TIME=75m of it fuzzing), and write what was seen into docs/soak.md
 	@test/run soak

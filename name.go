@@ -36,11 +36,26 @@ func ParseRef(s string) (Ref, error) {
 // ValidScopeName reports whether s is [a-z0-9][a-z0-9-]{0,62}.
 func ValidScopeName(s string) bool { return validName(s, "-") }
 
-// ValidName reports whether s is [a-z0-9][a-z0-9._-]{0,62}: the form of credential, caller and operator names.
+// ValidName reports whether s is [a-z0-9][a-z0-9._-]{0,62}: the form of credential and caller names.
 func ValidName(s string) bool { return validName(s, "-._") }
 
-func validName(s, inner string) bool {
-	if len(s) == 0 || len(s) > 63 {
+// maxOperatorName is that of an e-mail address (RFC 5321 section 4.5.3.1.3).
+const maxOperatorName = 254
+
+// ValidOperatorName reports whether s is what ValidName takes, or an e-mail address in lower case: identity providers call people by them.
+func ValidOperatorName(s string) bool {
+	local, domain, address := strings.Cut(s, "@")
+	if !address {
+		return ValidName(s)
+	}
+	return len(s) <= maxOperatorName && ofName(local, "-._+") && ofName(domain, "-.")
+}
+
+func validName(s, inner string) bool { return len(s) <= 63 && ofName(s, inner) }
+
+// ofName reports whether s is not empty and holds lower-case letters and digits, and inner behind the first.
+func ofName(s, inner string) bool {
+	if s == "" {
 		return false
 	}
 	for i := range len(s) {

@@ -42,13 +42,17 @@ func (a *App) start() error {
 		api.Audit = log
 	}
 	api.Authenticate = admin.Tokens(e.core.custody)
+	register, err := a.register()
+	if err != nil {
+		return err
+	}
 	for _, h := range a.admins {
-		if h.next, err = a.openConsole(h, admin.New(api)); err != nil {
+		if h.next, err = a.openConsole(h, register, admin.New(api)); err != nil {
 			return err
 		}
 	}
 	if a.AdminSocket != "off" {
-		api.Authenticate = admin.Peers(peer)
+		api.Authenticate, api.SetUp = admin.Peers(peer), a.setUp(register)
 		local := &served{a, admin.New(api)}
 		a.socket, err = openAdminSocket(a.AdminSocket, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_ = local.ServeHTTP(w, r, nil)

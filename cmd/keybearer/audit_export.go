@@ -3,18 +3,15 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
-	"reflect"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/admin"
+	"github.com/keybearer/keybearer/internal/audit"
 )
 
 // auditFlags choose events.
@@ -33,6 +30,7 @@ func (f *auditFlags) add(c *cli, cmd *cobra.Command, since string) {
 	flags.StringVar(&f.q.Operator, "operator", "", "only by this `operator`")
 	flags.StringVar(&f.q.Host, "host", "", "only to this `host`")
 	flags.StringVar(&f.q.Action, "action", "", "only this `action` of a change, as in credential.delete")
+	flags.StringVar(&f.q.Decision, "decision", "", "only what this `decision` was made of: allow or refuse")
 	flags.StringVar(&f.q.Text, "search", "", "only with this `text` in a name, host, path, rule, action or code")
 	flags.StringVar(&f.kind, "event", "", "only of this `kind`: use, refusal or change")
 	flags.StringVar(&f.code, "code", "", "only with this `code`, as in destination_not_allowed")
@@ -44,6 +42,7 @@ func (f *auditFlags) add(c *cli, cmd *cobra.Command, since string) {
 	_ = cmd.RegisterFlagCompletionFunc("caller", c.completeFlag(callerNames))
 	_ = cmd.RegisterFlagCompletionFunc("operator", c.completeFlag(operatorNames))
 	_ = cmd.RegisterFlagCompletionFunc("event", words(string(keybearer.UseEvent), string(keybearer.RefusalEvent), string(keybearer.ChangeEvent)))
+	_ = cmd.RegisterFlagCompletionFunc("decision", words(keybearer.Allow, keybearer.Refuse))
 	_ = cmd.RegisterFlagCompletionFunc("code", words(codeNames()...))
 }
 
@@ -139,64 +138,18 @@ func allEvents(ctx context.Context, client *admin.Client, q admin.AuditQuery) ([
 			slices.Reverse(pages)
 			return slices.Concat(pages...), nil
 		}
-		q.Before = page[0].ID + "." + string(page[0].Phase)
+		q.Before = audit.PlaceOf(&page[0])
 	}
 }
-
-// eventColumns are the keys of an event, in their order.
-var eventColumns = func() (names []string) {
-	for f := range reflect.TypeFor[keybearer.Event]().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
-}()
 
 // writeCSV writes events as a table with a head.
 func writeCSV(w io.Writer, events []keybearer.Event) error {
 	table := csv.NewWriter(w)
 	table.UseCRLF = true // RFC 4180
-	if err := table.Write(eventColumns); err != nil {
-		return err
-	}
+	_ = table.Write(audit.Columns)
 	for i := range events {
-		text, err := json.Marshal(&events[i])
-		if err != nil {
-			return err
-		}
-		var values map[string]json.RawMessage
-		if err := json.Unmarshal(text, &values); err != nil {
-			return err
-		}
-		row := make([]string, len(eventColumns))
-		for j, name := range eventColumns {
-			row[j] = harmless(csvCell(values[name]))
-		}
-		if err := table.Write(row); err != nil {
-			return err
-		}
+		_ = table.Write(audit.Row(&events[i]))
 	}
 	table.Flush()
 	return table.Error()
-}
-
-// csvCell is a value without the marks of json; a list is its words.
-func csvCell(value json.RawMessage) string {
-	var text string
-	var list []string
-	switch {
-	case json.Unmarshal(value, &text) == nil:
-		return text
-	case json.Unmarshal(value, &list) == nil:
-		return strings.Join(list, " ")
-	}
-	return string(value)
-}
-
-// harmless keeps a spreadsheet from taking what came from others for a formula: then it begins with an apostrophe. Full-width forms count too.
-func harmless(s string) string {
-	if first, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-		return "'" + s
-	}
-	return s
 }

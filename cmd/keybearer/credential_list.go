@@ -26,8 +26,8 @@ func (c *cli) credentialList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List credentials that you may see",
-		Long: `List credentials that you may see. Each flag leaves out more. --unused goes by the ledger of uses: a credential that was made within that time
-has not had its chance, and is left out.`,
+		Long: `List credentials that you may see. Each flag leaves out more. --unused goes by the ledger of uses: one that was never used is
+unused too.`,
 		Example: `  keybearer credential list
   keybearer credential list --scope docs -o json
   keybearer credential list --search example.com --kind bearer
@@ -100,14 +100,8 @@ func (f *credentialFilter) keep(now time.Time) (func(*admin.Credential) bool, er
 		if f.state != "" && f.state != string(x.State) {
 			return false
 		}
-		if f.unused != "" {
-			last := x.CreatedAt
-			if x.Usage != nil && x.Usage.LastAt.After(last) {
-				last = x.Usage.LastAt
-			}
-			if now.Sub(last) < idle {
-				return false
-			}
+		if f.unused != "" && x.Usage != nil && now.Sub(x.Usage.LastAt) < idle {
+			return false
 		}
 		return f.expiring == "" || !x.ExpiresAt.IsZero() && x.ExpiresAt.Sub(now) <= left
 	}, nil

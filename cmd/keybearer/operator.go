@@ -17,12 +17,35 @@ func (c *cli) operatorCommand() *cobra.Command {
 		`An operator is a person or program that uses the admin API from elsewhere than the socket, where the server's own user and root are
 instance admin. It proves itself with a token (KEYBEARER_TOKEN_FILE), holds grants as user:<name>, and may have the roles
 instance-admin and scope-admin:<scope>.`,
-		c.operatorCreate(), c.operatorList(), c.operatorShow(), c.operatorEdit(), c.operatorToken(), c.operatorRevoke(),
+		c.operatorSetUp(), c.operatorCreate(), c.operatorList(), c.operatorShow(), c.operatorEdit(), c.operatorToken(), c.operatorRevoke(),
 		c.operatorVerb("disable", "Refuse an operator at once; can be taken back", "disabled", (*admin.Client).DisableOperator),
 		c.operatorVerb("enable", "Take back a disable", "enabled", (*admin.Client).EnableOperator),
 		c.operatorVerb("delete", "Delete an operator for good; the name stays reserved", "deleted", (*admin.Client).DeleteOperator))
 	c.outputFlag(cmd)
 	return cmd
+}
+
+func (c *cli) operatorSetUp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "setup",
+		Short: "Print a link that makes the first operator in a browser",
+		Long: `Print the address of a page on which the first operator is made, with the role instance-admin. It works once, for 15 minutes, while there is no
+operator, and only on the server that made it. A new link ends the one before it. Only the server's own user and root may ask for one, over the admin socket.`,
+		Example: "  keybearer operator setup",
+		Args:    need(),
+		RunE: c.with(func(ctx context.Context, client *admin.Client, _ []string) error {
+			link, err := client.MakeSetUpLink(ctx)
+			if err != nil {
+				return err
+			}
+			if c.format == asJSON || c.format == asYAML {
+				return c.encode(link)
+			}
+			c.note("open this once, within 15 minutes; whoever has it becomes the first operator:")
+			_, err = fmt.Fprintln(c.out, link.URL.Reveal())
+			return err
+		}),
+	}
 }
 
 func (c *cli) operatorCreate() *cobra.Command {

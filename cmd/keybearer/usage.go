@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -13,63 +14,99 @@ import (
 )
 
 func (c *cli) usageCommand() *cobra.Command {
-	var since string
+	var since, scope string
 	cmd := &cobra.Command{
 		Use:   "usage [<scope>/<name>]",
 		Short: "Show how much a credential, or all of them, were used, hour by hour",
-		Long: `Show how much a credential was used, hour by hour, and by whom last; without a credential that of all together, for instance admins. In
-the table each column of the line is an hour, or several if there are many; as json the hours come with their numbers. Hours without a use are
-left out there.`,
-		Example:           "  keybearer usage\n  keybearer usage docs/crm --since 7d\n  keybearer usage docs/crm -o json",
+		Long: `Show how much a credential was used, hour by hour, and by whom last. Without a credential it is all that you may see together, with what each
+scope had of it and why requests were refused. In the table each column of the line is an hour, or several if there are many; as json the hours
+come with their numbers, and those without a use are left out.`,
+		Example: `  keybearer usage
+  keybearer usage --scope docs --since 7d
+  keybearer usage docs/crm -o json`,
 		Args:              optional("a credential"),
 		ValidArgsFunction: c.complete(credentialNames),
 	}
 	sinceFlag(cmd, &since, "24h")
+	cmd.Flags().StringVar(&scope, "scope", "", "all of this `scope` together")
+	_ = cmd.RegisterFlagCompletionFunc("scope", c.completeFlag(scopeNames))
 	c.outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var ref keybearer.Ref
-		name := "all"
-		if len(args) > 0 {
-			var err error
-			if ref, err = keybearer.ParseRef(args[0]); err != nil {
-				return err
-			}
-			name = ref.String()
-		}
 		from, err := c.past(since)
 		if err != nil {
 			return err
 		}
-		return c.with(func(ctx context.Context, client *admin.Client, _ []string) error {
-			report, err := client.Usage(ctx, ref, from)
+		show := func(ctx context.Context, client *admin.Client, _ []string) error {
+			all, err := client.Activity(ctx, admin.ActivityQuery{Scope: scope, Since: from})
 			if err != nil {
 				return err
 			}
-			return printItem(c, report, name, c.usageFields(name, report, from))
-		})(cmd, nil)
+			return printItem(c, all, cmp.Or(scope, "all"), c.activityFields(scope, all, from))
+		}
+		if len(args) > 0 {
+			if scope != "" {
+				return usagef("--scope is about all that is in a scope, and %s is one credential", args[0])
+			}
+			ref, err := keybearer.ParseRef(args[0])
+			if err != nil {
+				return err
+			}
+			show = func(ctx context.Context, client *admin.Client, _ []string) error {
+				report, err := client.Usage(ctx, ref, from)
+				if err != nil {
+					return err
+				}
+				fields := append([]field{row("credential", bold(ref.String()))}, c.hourFields(report.Hours, from)...)
+				if report.Usage != nil {
+					fields = append(fields, c.lastUseFields(*report.Usage)...)
+				}
+				return printItem(c, report, ref.String(), fields)
+			}
+		}
+		return c.with(show)(cmd, nil)
 	}
 	return cmd
 }
 
-func (c *cli) usageFields(name string, r admin.UsageReport, from time.Time) []field {
+// hourFields draw what the hours since then had.
+func (c *cli) hourFields(hours []admin.UsageHour, from time.Time) []field {
 	now := c.now()
 	var uses, refused, failed uint64
-	for _, h := range r.Hours {
+	for _, h := range hours {
 		uses, refused, failed = uses+h.Uses, refused+h.Refused, failed+h.Failed
 	}
 	fields := []field{
-		row("credential", bold(name)),
 		row("since", plain(ago(from, now))),
-		row("used", plainf("%d", uses), plain(spark(r.Hours, from, now, func(h admin.UsageHour) uint64 { return h.Uses }))),
+		row("used", plainf("%d", uses), plain(spark(hours, from, now, func(h admin.UsageHour) uint64 { return h.Uses }))),
 	}
 	if refused > 0 {
-		fields = append(fields, row("refused", bad(fmt.Sprint(refused)), bad(spark(r.Hours, from, now, func(h admin.UsageHour) uint64 { return h.Refused }))))
+		fields = append(fields, row("refused", bad(fmt.Sprint(refused)), bad(spark(hours, from, now, func(h admin.UsageHour) uint64 { return h.Refused }))))
 	}
 	if failed > 0 {
-		fields = append(fields, row("failed", odd(fmt.Sprint(failed)), odd(spark(r.Hours, from, now, func(h admin.UsageHour) uint64 { return h.Failed }))))
+		fields = append(fields, row("failed", odd(fmt.Sprint(failed)), odd(spark(hours, from, now, func(h admin.UsageHour) uint64 { return h.Failed }))))
 	}
-	if u := r.Usage; u != nil {
-		fields = append(fields, c.lastUseFields(*u)...)
+	return fields
+}
+
+func (c *cli) activityFields(scope string, a admin.Activity, from time.Time) []field {
+	what := "all that you may see"
+	if scope != "" {
+		what += " of scope " + scope
+	}
+	fields := append([]field{row("of", bold(what))}, c.hourFields(a.Hours, from)...)
+	var scopes, refusals []cell
+	for _, s := range a.Scopes {
+		scopes = append(scopes, plainf("%s  %d, %d refused, %d failed", s.Scope, s.Uses, s.Refused, s.Failed))
+	}
+	for _, r := range a.Refusals {
+		refusals = append(refusals, plainf("%s  %d", r.Code, r.Count))
+	}
+	fields = append(fields, row("scopes", scopes...), row("refusals", refusals...))
+	switch {
+	case !a.Counted:
+		fields = append(fields, row("counts", odd("this store keeps none; the audit log has every use")))
+	case !a.Whole:
+		fields = append(fields, row("counts", odd("not of all: you may see more credentials than are summed up")))
 	}
 	return fields
 }

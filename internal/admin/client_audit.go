@@ -19,15 +19,11 @@ func (q AuditQuery) values() url.Values {
 	v := url.Values{}
 	for name, value := range map[string]string{
 		"scope": q.Scope, "credential": q.Credential, "caller": q.Caller, "user": q.User, "operator": q.Operator, "host": q.Host, "q": q.Text,
-		"id": q.ID, "event": string(q.Kind), "action": q.Action, "code": string(q.Code), "before": q.Before,
+		"id": q.ID, "event": string(q.Kind), "action": q.Action, "decision": q.Decision, "code": string(q.Code), "before": q.Before,
+		"since": timeValue(q.Since), "until": timeValue(q.Until),
 	} {
 		if value != "" {
 			v.Set(name, value)
-		}
-	}
-	for name, at := range map[string]time.Time{"since": q.Since, "until": q.Until} {
-		if !at.IsZero() {
-			v.Set(name, at.UTC().Format(time.RFC3339Nano))
 		}
 	}
 	if q.Limit != 0 {
@@ -40,6 +36,13 @@ func (q AuditQuery) values() url.Values {
 		v.Set("follow", "true")
 	}
 	return v
+}
+
+func timeValue(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // Audit yields events of the audit log, oldest first, and with Follow goes on until the context ends. An error ends it.

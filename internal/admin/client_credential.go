@@ -138,18 +138,6 @@ func (c *Client) Check(ctx context.Context, r CheckRequest) (CheckResult, error)
 	return call[CheckResult](ctx, c, http.MethodPost, apiPath("check"), nil, r)
 }
 
-// Usage tells how a credential, or with the zero Ref all of them together, were used since a time (zero: 24 hours ago).
-func (c *Client) Usage(ctx context.Context, ref keybearer.Ref, since time.Time) (UsageReport, error) {
-	q := url.Values{}
-	if ref != (keybearer.Ref{}) {
-		q.Set("credential", ref.String())
-	}
-	if !since.IsZero() {
-		q.Set("since", since.UTC().Format(time.RFC3339))
-	}
-	return call[UsageReport](ctx, c, http.MethodGet, apiPath("usage"), q, nil)
-}
-
 func seconds(d time.Duration) *int64 {
 	s := int64(d / time.Second)
 	return &s

@@ -18,6 +18,7 @@ type Config struct {
 	Custody      *custody.Custody
 	Authenticate Authenticate
 	Audit        audit.Reader // nil: /audit answers audit_unavailable
+	SetUp        SetUp        // nil: /setup is forbidden, as it is everywhere but on the admin socket
 	Logger       *slog.Logger // optional: gets each failure of ours once, with its request id
 }
 
@@ -25,6 +26,7 @@ type handler struct {
 	custody      *custody.Custody
 	authenticate Authenticate
 	audit        audit.Reader
+	setUp        SetUp
 	log          *slog.Logger
 	mux          *http.ServeMux
 	other        http.HandlerFunc // for what no operation is for
@@ -35,7 +37,7 @@ const problemType = "urn:keybearer:problem:"
 
 // New returns the handler of everything under /api/v1. It is safe for concurrent use, and holds nothing that needs closing.
 func New(cfg Config) http.Handler {
-	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, log: cfg.Logger}
+	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, setUp: cfg.SetUp, log: cfg.Logger}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -51,6 +53,7 @@ type exchange struct {
 	op      *operation
 	custody *custody.Custody
 	audit   audit.Reader
+	setUp   SetUp
 	ask     custody.Ask
 	query   url.Values // what the operation knows, each once
 }
@@ -102,7 +105,7 @@ func (h *handler) exchange(w http.ResponseWriter, r *http.Request, id string, op
 	if err := sameOrigin(r); err != nil {
 		return nil, err
 	}
-	x := &exchange{Request: r, w: w, op: op, custody: h.custody, audit: h.audit, ask: custody.Ask{ID: id}}
+	x := &exchange{Request: r, w: w, op: op, custody: h.custody, audit: h.audit, setUp: h.setUp, ask: custody.Ask{ID: id}}
 	var err error
 	if !op.Open {
 		if x.ask.Actor, err = h.authenticate(r); err != nil {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,69 +83,69 @@ func TestPreconditions(t *testing.T) {
 	if res := do(l.peers, "POST", path+":disable", "", "If-Match", fmt.Sprintf(`"%d"`, c.Revision)); res.StatusCode != 200 || res.Header.Get("ETag") == fmt.Sprintf(`"%d"`, c.Revision) {
 		t.Fatal(res.Status, res.Header)
 	}
-	// Every route that changes something asks for it.
-	for _, r := range changes {
-		if p := problem(t, do(l.peers, r.method, r.path, r.body, "Content-Type", jsonType)); p.Code != keybearer.PreconditionRequired {
-			t.Errorf("%s %s: %s", r.method, r.path, p.Code)
+}
+
+// Every operation that changes something asks for what was read, and does nothing when that is not what there is any more.
+func TestEveryChangeAsksForWhatWasRead(t *testing.T) {
+	l := newLab(t)
+	l.everything()
+	before, n := l.dump(), 0
+	for i := range admin.Operations {
+		op := &admin.Operations[i]
+		if op.Match == 0 {
+			makes := op.Status == http.StatusCreated
+			if op.Method != http.MethodGet && !makes && op.ID != "check" && op.ID != "moveStore" {
+				t.Errorf("%s changes something and does not ask", op.ID)
+			}
+			continue
 		}
+		n++
+		r := routeOf(t, op)
+		for _, tc := range []struct {
+			match []string
+			want  keybearer.Code
+		}{{nil, keybearer.PreconditionRequired}, {[]string{"If-Match", `"1"`}, keybearer.Stale}, {[]string{"If-Match", `W/"*"`}, keybearer.Stale}} {
+			if p := problem(t, do(l.peers, r.method, r.path, r.body, append(tc.match, "Content-Type", jsonType)...)); p.Code != tc.want {
+				t.Errorf("%s with %v: %s, want %s", op.ID, tc.match, p.Code, tc.want)
+			}
+		}
+	}
+	if after := l.dump(); n < 35 || after != before {
+		t.Errorf("%d changes, and something was changed:\n%s", n, cmp.Diff(before, after))
 	}
 }
 
 type route struct{ method, path, body string }
 
-// changes are all routes that change a record that is there, with a good body.
-var changes = []route{
-	{"PATCH", "/api/v1/scopes/docs", `{"description":"x"}`},
-	{"POST", "/api/v1/scopes/docs:delete", `{"confirm":"docs","expected_credentials":0}`},
-	{"POST", "/api/v1/scopes/docs/key:generate", ""},
-	{"POST", "/api/v1/scopes/docs/key:rotate", ""},
-	{"POST", "/api/v1/scopes/docs/key:regenerate", `{"confirm":"docs","expected_credentials":0}`},
-	{"PATCH", "/api/v1/scopes/docs/credentials/crm", `{"description":"x"}`},
-	{"DELETE", "/api/v1/scopes/docs/credentials/crm", ""},
-	{"POST", "/api/v1/scopes/docs/credentials/crm:disable", ""},
-	{"POST", "/api/v1/scopes/docs/credentials/crm:enable", ""},
-	{"POST", "/api/v1/scopes/docs/credentials/crm:rollback", ""},
-	{"POST", "/api/v1/scopes/docs/credentials/crm:restore", ""},
-	{"PUT", "/api/v1/scopes/docs/credentials/crm/secret", `{"secret":"x"}`},
-	{"PUT", "/api/v1/scopes/docs/credentials/crm/grants", `{"subject":"user:ada","level":"use"}`},
-	{"DELETE", "/api/v1/scopes/docs/credentials/crm/grants?subject=user:ada", ""},
-	{"POST", "/api/v1/scopes/docs/credentials/crm/destinations", `{"destinations":[{"rule":"a.example.com"}]}`},
-	{"PUT", "/api/v1/scopes/docs/credentials/crm/destinations", `{"destinations":[]}`},
-	{"DELETE", "/api/v1/scopes/docs/credentials/crm/destinations?rule=api.example.com", ""},
-	{"PUT", "/api/v1/scopes/docs/credentials/crm/destinations:try", `{"destinations":[{"rule":"api.example.com/v1"}]}`},
-	{"POST", "/api/v1/scopes/docs/credentials/crm/destinations:enforce", ""},
-	{"DELETE", "/api/v1/scopes/docs/credentials/crm/destinations:try", ""},
-	{"PATCH", "/api/v1/callers/app", `{"description":"x"}`},
-	{"DELETE", "/api/v1/callers/app", ""},
-	{"POST", "/api/v1/callers/app:disable", ""},
-	{"POST", "/api/v1/callers/app:enable", ""},
-	{"PUT", "/api/v1/callers/app/scopes/docs", ""},
-	{"DELETE", "/api/v1/callers/app/scopes/docs", ""},
-	{"DELETE", "/api/v1/callers/app/tokens", ""},
-	{"DELETE", "/api/v1/callers/app/tokens/tok_x", ""},
-	{"PATCH", "/api/v1/operators/ada", `{"description":"x"}`},
-	{"DELETE", "/api/v1/operators/ada", ""},
-	{"POST", "/api/v1/operators/ada:disable", ""},
-	{"POST", "/api/v1/operators/ada:enable", ""},
-	{"DELETE", "/api/v1/operators/ada/tokens", ""},
-	{"DELETE", "/api/v1/operators/ada/tokens/tok_x", ""},
+// routeOf is a good request of an operation, in a lab with everything.
+func routeOf(t *testing.T, op *admin.Operation) route {
+	t.Helper()
+	r := route{op.Method, whereOf(op), ""}
+	for _, p := range op.Query {
+		if p.Required {
+			r.path += "?" + p.Name + "=" + map[string]string{"subject": "user:ada", "rule": "api.example.com"}[p.Name]
+		}
+	}
+	if typ := op.Body(); typ != nil {
+		r.body = goodBody(t, typ)
+	}
+	return r
 }
 
-// others are the routes that take a body and change nothing that is there.
-var others = []route{
-	{"POST", "/api/v1/scopes", `{"name":"x"}`},
-	{"POST", "/api/v1/scopes/docs/credentials", `{"name":"x","kind":"bearer","secret":"x"}`},
-	{"POST", "/api/v1/callers", `{"name":"x"}`},
-	{"POST", "/api/v1/callers/app/tokens", `{}`},
-	{"POST", "/api/v1/operators", `{"name":"x"}`},
-	{"POST", "/api/v1/operators/ada/tokens", `{}`},
-	{"POST", "/api/v1/check", `{"credential":"docs/crm","method":"GET","url":"https://api.example.com/","caller":"app"}`},
+// writes are good requests of all operations that are no GET.
+func writes(t *testing.T) (out []route) {
+	for i := range admin.Operations {
+		if op := &admin.Operations[i]; op.Method != http.MethodGet {
+			out = append(out, routeOf(t, op))
+		}
+	}
+	return out
 }
 
 func TestBodiesAreStrict(t *testing.T) {
 	l := newLab(t)
-	l.docs()
-	for _, r := range slices.Concat(changes, others) {
+	l.everything()
+	for _, r := range writes(t) {
 		match := []string{"If-Match", "*"}
 		send := func(body, kind string) keybearer.Code {
 			t.Helper()
@@ -274,7 +273,13 @@ func TestWhoAsks(t *testing.T) {
 		}
 	}
 	// Nothing at all is answered before it is known who asks, not even that a route does not exist.
-	for _, r := range slices.Concat(changes, others, []route{{"GET", "/nonsense", ""}}) {
+	all := []route{{"GET", "/nonsense", ""}}
+	for i := range admin.Operations {
+		if op := &admin.Operations[i]; !op.Open {
+			all = append(all, routeOf(t, op))
+		}
+	}
+	for _, r := range all {
 		if res := do(l.tokens, r.method, r.path, r.body, "If-Match", "*", "Content-Type", jsonType); res.StatusCode != 401 {
 			t.Errorf("%s %s: %d", r.method, r.path, res.StatusCode)
 		}

@@ -3,11 +3,14 @@ package admin_test
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/localkeys"
+	"github.com/keybearer/keybearer/internal/signin"
 	"github.com/keybearer/keybearer/internal/sqlstore"
 )
 
@@ -33,8 +37,10 @@ type lab struct {
 	t             *testing.T
 	custody       *custody.Custody
 	store         *sqlstore.Store
+	keyring       keybearer.Keyring
 	log           *audit.Log
 	socket        string
+	serverLog     string                     // path of what the handlers log
 	peer          *keybearer.PeerCredentials // of whoever comes through the socket
 	peers, tokens http.Handler
 	tcp           *httptest.Server
@@ -73,21 +79,27 @@ func newLab(t *testing.T) *lab {
 	l.store, err = sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "kb.db"))
 	must(err)
 	t.Cleanup(func() { _ = l.store.Close() })
-	keyring, err := localkeys.Open(localkeys.Config{Path: filepath.Join(dir, "keyring.key")})
-	must(err)
-	t.Cleanup(func() { _ = keyring.Close() })
+	l.keyring = openKeyring(t, filepath.Join(dir, "keyring.key"))
 	l.log, err = audit.OpenFile(filepath.Join(dir, "audit.jsonl"), audit.Options{})
 	must(err)
 	t.Cleanup(func() { _ = l.log.Close() })
-	l.custody, err = custody.New(custody.Config{Store: l.store, Keyring: keyring, Auditor: l.log, Ledger: l.store})
+	l.custody, err = custody.New(custody.Config{Store: l.store, Keyring: l.keyring, Auditor: l.log, Ledger: l.store})
 	must(err)
 	t.Cleanup(func() { _ = l.custody.Close() })
 	must(l.custody.Resume(t.Context()))
 
-	cfg := admin.Config{Custody: l.custody, Audit: trail{l.log}}
+	l.serverLog = filepath.Join(dir, "server.log")
+	out, err := os.Create(l.serverLog)
+	must(err)
+	t.Cleanup(func() { _ = out.Close() })
+	cfg := admin.Config{Custody: l.custody, Audit: trail{l.log}, Logger: slog.New(slog.NewJSONHandler(out, nil))}
 	cfg.Authenticate = admin.Peers(func(*http.Request) *keybearer.PeerCredentials { return l.peer })
+	setUps := signin.NewRegister(nil)
+	cfg.SetUp = func(ctx context.Context, ask custody.Ask) (keybearer.Secret, time.Time, error) {
+		return setUps.OfferSetUp(ctx, l.custody, ask)
+	}
 	l.peers = admin.New(cfg)
-	cfg.Authenticate = admin.Tokens(l.custody)
+	cfg.Authenticate, cfg.SetUp = admin.Tokens(l.custody), nil
 	l.tokens = admin.New(cfg)
 
 	listener, err := net.Listen("unix", l.socket)
@@ -101,6 +113,16 @@ func newLab(t *testing.T) *lab {
 	must(err)
 	t.Cleanup(l.Client.Close)
 	return l
+}
+
+func openKeyring(t *testing.T, path string) keybearer.Keyring {
+	t.Helper()
+	k, err := localkeys.Open(localkeys.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = k.Close() })
+	return k
 }
 
 // with is a client that presents the token.
@@ -131,6 +153,32 @@ func (l *lab) docs() admin.Credential {
 		l.t.Fatal(err)
 	}
 	return c
+}
+
+// everything makes docs/crm, the caller app and the operator ada, who holds use on it.
+func (l *lab) everything() {
+	l.t.Helper()
+	ctx := l.t.Context()
+	l.docs()
+	if _, err := l.CreateCaller(ctx, admin.NewCaller{Name: "app", Scopes: []string{"docs"}}); err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := l.CreateOperator(ctx, admin.NewOperator{Name: "ada"}); err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := l.SetGrant(ctx, crm, "user:ada", keybearer.Use); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// dump is all that the lists show.
+func (l *lab) dump() string {
+	l.t.Helper()
+	var b strings.Builder
+	for _, path := range []string{"scopes", "scopes/-/credentials", "callers", "operators"} {
+		b.WriteString(text(do(l.peers, "GET", "/api/v1/"+path+"?deleted=true", "")))
+	}
+	return regexp.MustCompile(`Keybearer-Request-Id: \S+`).ReplaceAllString(b.String(), "")
 }
 
 var crm = keybearer.Ref{Scope: "docs", Name: "crm"}

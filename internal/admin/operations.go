@@ -299,6 +299,10 @@ var operatorOperations = []operation{
 
 var serverOperations = []operation{
 	{
+		Method: http.MethodPost, Path: "/api/v1/setup", ID: "makeSetUpLink", Summary: "Make the link that makes the first operator in a browser, once", Needs: needsInstanceAdmin + ", over the admin socket",
+		Takes: bare(makeSetUp), Answer: reflect.TypeFor[SetUpLink](), Status: http.StatusCreated, Codes: []keybearer.Code{keybearer.Conflict},
+	},
+	{
 		Method: http.MethodPost, Path: "/api/v1/check", ID: "check", Summary: "Tell whether a request would be allowed, and why", Needs: needsView,
 		Takes: takes(check), Answer: reflect.TypeFor[CheckResult](), Codes: []keybearer.Code{keybearer.DestinationInvalid, keybearer.TagInvalid},
 	},

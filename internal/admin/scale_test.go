@@ -49,7 +49,7 @@ func crowded(tb testing.TB, s *sqlstore.Store, n int) {
 				{Scheme: "https", Host: fmt.Sprintf("api-%d.example.com", i), Port: 443},
 			}}},
 		}})
-		if len(b.Writes) >= 1000 || i == n-1 {
+		if len(b.Writes) >= 200 || i == n-1 {
 			if _, err := s.Commit(tb.Context(), b); err != nil {
 				tb.Fatal(err)
 			}

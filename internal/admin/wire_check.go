@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"time"
-
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -73,25 +71,4 @@ type CheckRule struct {
 	Private bool     `json:"private,omitempty"`
 	Admits  bool     `json:"admits"`
 	Why     string   `json:"why,omitempty"` // why not
-}
-
-// AuditQuery selects events of the audit log.
-type AuditQuery struct {
-	Limit       int                 // newest so many, oldest of them first; 0: 100; at most 1000
-	Follow      bool                // go on with new events until the context ends
-	Scope       string              // name
-	Credential  string              // name, or "<scope>/<name>"
-	Caller      string              // name
-	User        string              // id of the acting user
-	Operator    string              // id, without "user:"
-	Host        string              // of the destination
-	Text        string              // case-insensitive part of a name, host, path, rule, action or code
-	ID          string              // request id
-	Kind        keybearer.EventKind // use, refusal or change
-	Action      string              // of a change
-	Code        keybearer.Code
-	WouldRefuse bool      // only what a trial would have refused
-	Since       time.Time // of this time and later; zero: no bound
-	Until       time.Time // before this time; zero: no bound
-	Before      string    // before this event in the log, "<request id>.<phase>"
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/keybearer/keybearer"
@@ -101,4 +102,56 @@ func TestTailErrors(t *testing.T) {
 	}
 	_, err = Tail(ctx, path, 1, nil)
 	wantCode(t, err, keybearer.AuditUnavailable)
+}
+
+// Backwards goes on from the log to the files that it was before, newest first, and no further than it is asked to.
+func TestBackwardsGoesOnWithRotatedFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.jsonl")
+	write := func(name string, from, to int) {
+		t.Helper()
+		var content []byte
+		for i := from; i < to; i++ {
+			e := *fullEvent()
+			e.ID, e.Time = fmt.Sprint("r", i), e.Time.Add(time.Duration(i)*time.Second)
+			content = append(AppendEvent(content, &e), '\n')
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("audit.jsonl.2", 0, 10)
+	write("audit-2026-01-02T03-04-05.000.jsonl", 10, 20)
+	write("audit.jsonl.1", 20, 30)
+	write("audit.jsonl", 30, 35)
+	write("other.jsonl", 90, 95)
+	if err := os.WriteFile(filepath.Join(dir, "audit.jsonl.3.gz"), []byte("\x1f\x8b"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 5, 6, 15, 16, 34, 35, 100} {
+		var got []string
+		err := Backwards(t.Context(), path, func(e *keybearer.Event) bool {
+			got = append(got, e.ID)
+			return len(got) < n
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for i := 34; i >= max(0, 35-n); i-- {
+			want = append(want, fmt.Sprint("r", i))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d (-want +got):\n%s", n, diff)
+		}
+	}
+	err := Backwards(t.Context(), filepath.Join(dir, "none.jsonl"), func(*keybearer.Event) bool { return true })
+	if keybearer.CodeOf(err) != keybearer.NotFound {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = Backwards(ctx, path, func(*keybearer.Event) bool { cancel(); return true })
+	if keybearer.CodeOf(err) != keybearer.AuditUnavailable {
+		t.Error(err)
+	}
 }

@@ -145,6 +145,11 @@ func spanOf(value string) (string, time.Duration) {
 	return spans[0].Value, spans[0].Since
 }
 
+// chartBegin is when the first bar of a chart over the span begins: what a page counts beside its chart, it counts from there.
+func chartBegin(now time.Time, span time.Duration) time.Time {
+	return newChart(now, "", nil, span).Bars[0].from
+}
+
 // newChart draws hours over a span: by the hour for a day, by six hours for a week, by the day for longer.
 func newChart(now time.Time, title string, hours []keybearer.UsageHour, span time.Duration) *Chart {
 	c := &Chart{Title: title, form: "15:04"}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -25,6 +26,8 @@ type Config struct {
 	Custody *custody.Custody
 	SignIn  *signin.SignIn
 	Audit   audit.Reader // nil: the audit page says that the log cannot be read back here
+	Public  *url.URL     // where browsers reach the console; nil: where it listens
+	Hosts   []string     // names under which it may be asked, beside loopback and Public
 	Proxy   string       // address of a listener for apps, "127.0.0.1:9080", for the lines to copy; "": not known
 	Logger  *slog.Logger // optional: gets each failure of ours once, with its request id
 	Now     func() time.Time
@@ -48,9 +51,8 @@ func New(cfg Config) http.Handler {
 		c.Now = time.Now
 	}
 	c.mux.HandleFunc("GET /assets/{file}", serveAsset)
-	c.open("GET /sign-in", (*visit).signInPage)
-	c.open("POST /sign-in", (*visit).signIn)
-	c.open("POST /sign-out", (*visit).signOut)
+	c.signInRoutes()
+	c.accountRoutes()
 	c.page("GET /{$}", (*visit).home)
 	c.page("GET /overview", (*visit).overview)
 	c.credentialRoutes()
@@ -61,7 +63,7 @@ func New(cfg Config) http.Handler {
 	c.auditRoutes()
 	c.page("GET /help/keys", (*visit).keys)
 	c.page("/", (*visit).nowhere)
-	return guard(cfg.SignIn.Handler(c.mux))
+	return c.guard(cfg.SignIn.Handler(c.mux))
 }
 
 // page serves a pattern to whoever is signed in.

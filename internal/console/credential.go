@@ -170,8 +170,8 @@ func (o *one) Unusable() bool {
 	})
 }
 
-// callers are names that a form suggests: those that hold something, those that used it, and all others that the person may know.
-func (v *visit) callers(o *one) []string {
+// suggested are names that a form suggests: those that hold something, those that used it, and all others that the person may know.
+func (v *visit) suggested(o *one) []string {
 	var names []string
 	for _, g := range o.Grants {
 		if kind, name := g.Subject.Split(); kind == "app" {

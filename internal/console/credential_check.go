@@ -59,7 +59,7 @@ func (v *visit) checkForm(f *form, tested *Probed) error {
 	if err != nil {
 		return err
 	}
-	p := &checkPage{one: o, Callers: v.callers(&o), Tested: tested}
+	p := &checkPage{one: o, Callers: v.suggested(&o), Tested: tested}
 	for _, m := range keybearer.Methods {
 		p.Methods = append(p.Methods, Option{Value: m, Text: m})
 	}

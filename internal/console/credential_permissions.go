@@ -71,7 +71,7 @@ func (v *visit) permissionsConfirm(f *form, confirm *confirmation) error {
 	order := map[string]int{"app": 0, "user": 1, "group": 2}
 	slices.SortStableFunc(p.Rows, func(a, b permission) int { return order[a.Kind] - order[b.Kind] })
 	if o.CanAdminister() {
-		p.Callers = v.callers(&o)
+		p.Callers = v.suggested(&o)
 	}
 	return v.showOne(&o, "credential-permissions", "Permissions", p)
 }

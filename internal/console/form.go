@@ -42,7 +42,7 @@ func (v *visit) secret(name string) keybearer.Secret {
 // is the server's fault cannot be mended there.
 func (f *form) blame(err error, id string) bool {
 	p := problem(err, id)
-	if p.Status >= 500 || p.Code == keybearer.Unauthenticated || p.Code == keybearer.NotFound {
+	if p.Status >= 500 || p.Code == keybearer.RateLimited || p.Code == keybearer.Unauthenticated || p.Code == keybearer.NotFound {
 		return false
 	}
 	if f.Errors == nil {

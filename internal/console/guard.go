@@ -1,7 +1,10 @@
 package console
 
 import (
+	"html"
+	"io"
 	"net/http"
+	"strings"
 
 	"github.com/keybearer/keybearer/internal/signin"
 )
@@ -15,7 +18,7 @@ const maxForm = 512 << 10
 
 // guard stands before every page. It refuses changes that another site's page asks for, sets what browsers are told, and has a visitor who follows a
 // link from elsewhere come again from here, since the session's cookie is not sent along such links.
-func guard(next http.Handler) http.Handler {
+func (c *console) guard(next http.Handler) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "this page was asked for by another site; open the console and try again", http.StatusForbidden)
@@ -24,7 +27,7 @@ func guard(next http.Handler) http.Handler {
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
 			if _, err := r.Cookie(signin.CookieName); err != nil && r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") == "navigate" {
-				bounce(w)
+				bounce(w, "")
 				return
 			}
 		case http.MethodPost:
@@ -51,12 +54,24 @@ func guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		h.Set("Cache-Control", "no-store")
-		inner.ServeHTTP(w, r)
+		switch {
+		case !c.known(r.Host):
+			h.Set("Content-Type", "text/plain; charset=utf-8")
+			w.WriteHeader(http.StatusMisdirectedRequest)
+			_, _ = io.WriteString(w, "the console is not served under this name; add public_url with the address in your browser to keybearer_admin\n")
+		case !c.private(r) && !strings.HasPrefix(r.URL.Path, "/assets/"):
+			c.insecure(w, r)
+		default:
+			inner.ServeHTTP(w, r)
+		}
 	})
 }
 
-// bounce answers with a page that loads the same address again, now as a request of this site's own.
-func bounce(w http.ResponseWriter) {
+// bounce answers with a page that loads a path of the console, "" for the same address again, now as a request of this site's own.
+func bounce(w http.ResponseWriter, path string) {
+	if path != "" {
+		path = "; url=" + html.EscapeString(path)
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write([]byte(`<!doctype html><html lang="en"><head><meta http-equiv="refresh" content="0"><title>Keybearer</title></head><body><p>One moment.</p></body></html>`))
+	_, _ = io.WriteString(w, `<!doctype html><html lang="en"><head><meta http-equiv="refresh" content="0`+path+`"><title>Keybearer</title></head><body><p>One moment.</p></body></html>`)
 }

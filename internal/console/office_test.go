@@ -64,8 +64,9 @@ func newOffice(t *testing.T) *office {
 	must(err)
 	t.Cleanup(func() { _ = o.Custody.Close() })
 	must(o.Resume(t.Context()))
-	sessions := signin.New(signin.Config{Custody: o.Custody})
-	t.Cleanup(func() { _ = sessions.Close() })
+	register := signin.NewRegister(nil)
+	t.Cleanup(func() { _ = register.Close() })
+	sessions := signin.New(signin.Config{Custody: o.Custody, Register: register})
 	o.pages = console.New(console.Config{Custody: o.Custody, SignIn: sessions, Proxy: "127.0.0.1:9080"})
 	return o
 }

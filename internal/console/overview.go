@@ -1,8 +1,6 @@
 package console
 
 import (
-	"time"
-
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 )
@@ -31,7 +29,7 @@ type refusal struct {
 func (v *visit) overview() error {
 	ctx, ask := v.r.Context(), v.ask()
 	value, span := spanOf(v.r.URL.Query().Get("span"))
-	activity, err := v.Custody.Activity(ctx, ask, custody.ActivityQuery{Since: v.Now().Add(-span).Truncate(time.Hour)})
+	activity, err := v.Custody.Activity(ctx, ask, custody.ActivityQuery{Since: chartBegin(v.Now(), span)})
 	if err != nil {
 		return err
 	}

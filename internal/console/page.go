@@ -40,6 +40,7 @@ func parsePages() map[string]*template.Template {
 type view struct {
 	Title  string
 	Path   string // of the request: what the menu marks
+	Theme  string // "light" or "dark"; "": as the browser is
 	Person *signin.Person
 	Toasts []signin.Toast
 	Now    time.Time
@@ -54,7 +55,7 @@ func (v *visit) show(name, title string, data any) error {
 
 // showStatus answers with a page and a status other than 200.
 func (v *visit) showStatus(status int, name, title string, data any) error {
-	w := view{Title: title, Path: v.r.URL.Path, Person: v.person, Now: v.Now(), Proxy: v.Proxy, Data: data}
+	w := view{Title: title, Path: v.r.URL.Path, Theme: theme(v.r), Person: v.person, Now: v.Now(), Proxy: v.Proxy, Data: data}
 	if v.person != nil {
 		w.Toasts = v.SignIn.Said(v.r.Context())
 	}

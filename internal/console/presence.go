@@ -8,7 +8,7 @@ import (
 // whose field it reads. Its error belongs to that field.
 func (v *visit) presence() error {
 	if token := v.secret("token"); !token.IsZero() {
-		if err := v.SignIn.Confirm(v.r.Context(), token); err != nil {
+		if err := v.SignIn.Confirm(v.r.Context(), v.id, token); err != nil {
 			if keybearer.CodeOf(err) == keybearer.Unauthenticated {
 				return keybearer.NewError(keybearer.Forbidden, "this is not your token, or it has ended").In("token")
 			}

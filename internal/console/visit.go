@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
@@ -71,8 +72,8 @@ func (v *visit) fail(err error) {
 	e := keybearer.AsError(err)
 	if e.Code == keybearer.Unauthenticated && v.person == nil {
 		to := "/sign-in"
-		if v.r.Method == http.MethodGet && v.r.URL.Path != "/" && !v.partial() {
-			to += "?next=" + url.QueryEscape(v.r.URL.RequestURI())
+		if page := v.page(); page != "/" {
+			to += "?next=" + url.QueryEscape(page)
 		}
 		if v.partial() {
 			v.w.Header().Set("HX-Redirect", to)
@@ -86,7 +87,24 @@ func (v *visit) fail(err error) {
 	if info.Status >= 500 {
 		v.Logger.Error("console request failed", "request_id", v.id, "code", info.Code, "error", err)
 	}
+	if info.Retry {
+		v.w.Header().Set("Retry-After", strconv.Itoa(max(5, int(e.RetryAfter/time.Second))))
+	}
 	_ = v.showStatus(info.Status, "error", "Not done", problem(e, v.id))
+}
+
+// page is the address of the page in the browser's window: the one asked for, or the one that sends a form or has htmx ask.
+func (v *visit) page() string {
+	in := v.r.URL
+	if from := v.r.Header.Get("HX-Current-URL"); v.partial() {
+		in, _ = url.Parse(from)
+	} else if v.r.Method != http.MethodGet {
+		in, _ = url.Parse(v.r.Referer())
+	}
+	if in == nil || in.Path == "" {
+		return "/"
+	}
+	return in.RequestURI()
 }
 
 // Problem is an error as pages show it.

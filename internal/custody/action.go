@@ -62,6 +62,11 @@ const (
 	OperatorEnable  Action = "operator.enable"
 	OperatorDelete  Action = "operator.delete"
 
+	OperatorSetUpLink Action = "operator.set-up-link"
+	OperatorSetUp     Action = "operator.set-up"   // of the first operator, by whoever holds the link
+	OperatorSignIn    Action = "operator.sign-in"  // of the operator's own
+	OperatorSignOut   Action = "operator.sign-out" // of the operator's own
+
 	UsageShow Action = "usage.show"
 	AuditRead Action = "audit.read"
 
@@ -143,6 +148,8 @@ var needs = map[Action]need{
 	OperatorDisable: {role: instanceAdmin},
 	OperatorEnable:  {role: instanceAdmin},
 	OperatorDelete:  {role: instanceAdmin},
+
+	OperatorSetUpLink: {role: instanceAdmin}, // over the admin socket
 
 	UsageShow: {role: instanceAdmin, reads: true}, // of one credential: as CredentialShow
 	AuditRead: {role: scopeAdmin, reads: true},    // scope admins: their scopes' events

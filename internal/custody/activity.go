@@ -181,37 +181,32 @@ func (c *Custody) administered(ctx context.Context, a *Actor) (found []*keybeare
 // that is all.
 func (c *Custody) granted(ctx context.Context, a *Actor, only *keybearer.Scope, limit int) (found []*keybearer.Credential, whole bool, err error) {
 	scopeOf := c.scopesOnce(ctx)
-	have := map[string]bool{}
-	for _, subject := range a.subjects() {
-		q := keybearer.Query{Subject: subject, Limit: 1000}
-		if only != nil {
-			q.ScopeID = only.ID
+	q := keybearer.Query{Sight: &keybearer.Sight{Subjects: a.subjects()}, Limit: 1000}
+	if only != nil {
+		q.ScopeID = only.ID
+	}
+	for {
+		page, err := c.store.Credentials(ctx, q)
+		if err != nil {
+			return nil, false, keybearer.AsError(err)
 		}
-		for {
-			page, err := c.store.Credentials(ctx, q)
-			if err != nil {
-				return nil, false, keybearer.AsError(err)
+		for _, cred := range page.Items {
+			on := target{credential: cred}
+			if on.scope, err = scopeOf(cred.ScopeID); err != nil {
+				return nil, false, err
 			}
-			for _, cred := range page.Items {
-				on := target{credential: cred}
-				if on.scope, err = scopeOf(cred.ScopeID); err != nil {
-					return nil, false, err
-				}
-				if on.scope == nil || have[cred.ID] || a.ScopeAdmin(on.scope.ID) || !a.sees(on) {
-					continue
-				}
-				if len(found) == limit {
-					return found, false, nil
-				}
-				have[cred.ID] = true
-				found = append(found, cred)
+			if on.scope == nil || a.ScopeAdmin(on.scope.ID) || !a.sees(on) {
+				continue
 			}
-			if q.Cursor = page.Next; q.Cursor == "" {
-				break
+			if len(found) == limit {
+				return found, false, nil
 			}
+			found = append(found, cred)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return found, true, nil
 		}
 	}
-	return found, true, nil
 }
 
 // seesByID reports whether the actor may see the credential with that id, wherever it is.

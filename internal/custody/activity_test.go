@@ -185,6 +185,43 @@ func TestAttention(t *testing.T) {
 	if n := names(got.Expiring); fmt.Sprint(n) != "[soon later far 3]" || got.Expiring.Credentials[0].State != keybearer.Expired {
 		t.Errorf("%v", n)
 	}
+	// Changes by this server and by another are known to the next question.
+	other := l.another()
+	t.Cleanup(func() { _ = other.Close() })
+	for _, do := range []func() error{
+		func() error { _, err := l.EnableCredential(ctx, by(root), ref("docs", "off")); return err },
+		func() error {
+			_, err := other.SetSecret(ctx, by(root), ref("docs", "empty"), text("s3cret"))
+			return err
+		},
+		func() error { _, err := l.DisableCredential(ctx, by(root), ref("docs", "busy")); return err },
+		func() error { _, err := other.DeleteCredential(ctx, by(root), ref("docs", "soon"), true); return err },
+		func() error { _, err := l.RestoreCredential(ctx, by(root), ref("docs", "gone")); return err },
+		func() error {
+			_, err := l.CreateCredential(ctx, by(root), "docs", custody.NewCredential{Name: "void", Kind: keybearer.Bearer, NoSecret: true})
+			return err
+		},
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err = l.Attention(ctx, by(ada)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		list custody.Noted
+		want []string
+	}{
+		{got.Disabled, []string{"busy", "1"}},
+		{got.NeedsSecret, []string{"void", "1"}},
+		{got.Expiring, []string{"later", "far", "2"}},
+		{got.Unused, []string{"empty", "gone", "idle", "off", "refused", "n07", "6"}},
+	} {
+		if diff := cmp.Diff(tc.want, names(tc.list)); diff != "" {
+			t.Error(diff)
+		}
+	}
 	_, err = l.Attention(ctx, by(custody.Actor{}))
 	wantCode(t, err, keybearer.Unauthenticated)
 	if got, err = l.Attention(ctx, by(custody.Actor{Subject: "user:bob"})); err != nil || got.Unused.Total+got.Disabled.Total+got.Expiring.Total+got.NeedsSecret.Total != 0 {

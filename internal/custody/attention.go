@@ -3,7 +3,6 @@ package custody
 import (
 	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/keybearer/keybearer"
@@ -30,24 +29,8 @@ type Noted struct {
 	Credentials []Credential
 }
 
-// noting collects the first few in an order.
-type noting struct {
-	order func(a, b *keybearer.Credential) int
-	total int
-	first []*keybearer.Credential
-}
-
-func (n *noting) add(cred *keybearer.Credential) {
-	n.total++
-	i, _ := slices.BinarySearchFunc(n.first, cred, n.order)
-	if i == attentionShown {
-		return
-	}
-	n.first = slices.Insert(n.first, i, cred)
-	n.first = n.first[:min(len(n.first), attentionShown)]
-}
-
-// Attention looks through the credentials that the actor may see for those that somebody should look at.
+// Attention looks through the credentials that the actor may see for those that somebody should look at. What others than this server changed just now may
+// not be known yet.
 func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 	var out Attention
 	a, now := &ask.Actor, c.now()
@@ -60,22 +43,20 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 		return out, err
 	}
 	out.Counted = used != nil
-	byName := func(a, b *keybearer.Credential) int {
-		return cmp.Or(cmp.Compare(a.ScopeID, b.ScopeID), cmp.Compare(a.Name, b.Name))
-	}
 	disabled, needs := noting{order: byName}, noting{order: byName}
-	expiring := noting{order: func(a, b *keybearer.Credential) int { return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), byName(a, b)) }}
-	unused := noting{order: func(a, b *keybearer.Credential) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), byName(a, b)) }}
-	err = c.eachSeen(ctx, a, func(cred *keybearer.Credential) {
-		switch state := cred.State(now); {
+	expiring := noting{order: func(a, b note) int { return cmp.Or(cmp.Compare(a.expires, b.expires), byName(a, b)) }}
+	unused := noting{order: func(a, b note) int { return cmp.Or(cmp.Compare(a.created, b.created), byName(a, b)) }}
+	soon := now.Add(attentionExpiry)
+	err = c.eachSeen(ctx, a, func(n note) {
+		switch state := n.state(now); {
 		case state == keybearer.Disabled:
-			disabled.add(cred)
+			disabled.add(n)
 		case state == keybearer.NeedsSecret:
-			needs.add(cred)
-		case !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Before(now.Add(attentionExpiry)):
-			expiring.add(cred)
-		case out.Counted && !used[cred.ID]:
-			unused.add(cred)
+			needs.add(n)
+		case n.ends(soon):
+			expiring.add(n)
+		case out.Counted && !used[n.id]:
+			unused.add(n)
 		}
 	})
 	if err != nil {
@@ -86,7 +67,7 @@ func (c *Custody) Attention(ctx context.Context, ask Ask) (Attention, error) {
 		to   *Noted
 	}{{&disabled, &out.Disabled}, {&needs, &out.NeedsSecret}, {&expiring, &out.Expiring}, {&unused, &out.Unused}} {
 		list.to.Total = list.from.total
-		if list.to.Credentials, err = c.viewCredentials(ctx, a, list.from.first); err != nil {
+		if list.to.Credentials, err = c.viewNoted(ctx, a, list.from.first); err != nil {
 			return out, err
 		}
 	}
@@ -109,41 +90,44 @@ func (c *Custody) usedSince(ctx context.Context, t time.Time) (map[string]bool, 
 	return used, nil
 }
 
-// eachSeen calls fn for every live credential that the actor may see.
-func (c *Custody) eachSeen(ctx context.Context, a *Actor, fn func(*keybearer.Credential)) error {
-	var within []string // scope ids; "": all
+// viewNoted shows what became of noted credentials, as far as they are still there to be seen.
+func (c *Custody) viewNoted(ctx context.Context, a *Actor, notes []note) ([]Credential, error) {
+	var creds []*keybearer.Credential
+	for _, n := range notes {
+		on, err := c.find(ctx, keybearer.Ref{Scope: n.scopeID, Name: n.id})
+		if err != nil {
+			return nil, err
+		}
+		if on.credential != nil && on.credential.DeletedAt.IsZero() && a.sees(on) {
+			creds = append(creds, on.credential)
+		}
+	}
+	return c.viewCredentials(ctx, a, creds)
+}
+
+// eachSeen calls fn for the note of every live credential that the actor may see.
+func (c *Custody) eachSeen(ctx context.Context, a *Actor, fn func(note)) error {
 	if a.InstanceAdmin() {
-		within = []string{""}
-	} else {
-		scopes, err := c.administered(ctx, a)
-		if err != nil {
-			return err
-		}
-		for _, s := range scopes {
-			within = append(within, s.ID)
-		}
-		granted, _, err := c.granted(ctx, a, nil, attentionSeen)
-		if err != nil {
-			return err
-		}
-		for _, cred := range granted {
-			fn(cred)
-		}
+		return c.notes.each(ctx, c.store, fn)
 	}
-	for _, id := range within {
-		q := keybearer.Query{ScopeID: id, AfterID: firstID, Limit: 1000}
-		for {
-			page, err := c.store.Credentials(ctx, q)
-			if err != nil {
-				return keybearer.AsError(err)
-			}
-			for _, cred := range page.Items {
-				fn(cred)
-			}
-			if q.AfterID = page.Next; q.AfterID == "" {
-				break
-			}
-		}
+	granted, _, err := c.granted(ctx, a, nil, attentionSeen)
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, cred := range granted {
+		fn(noteOf(cred))
+	}
+	scopes, err := c.administered(ctx, a)
+	if err != nil || len(scopes) == 0 {
+		return err
+	}
+	within := map[string]bool{}
+	for _, s := range scopes {
+		within[s.ID] = true
+	}
+	return c.notes.each(ctx, c.store, func(n note) {
+		if within[n.scopeID] {
+			fn(n)
+		}
+	})
 }

@@ -70,7 +70,7 @@ var kinds = map[string][]string{
 	},
 	"run": {
 		"scope.create", "caller.list", "caller.show", "caller.create", "caller.edit", "caller.token", "caller.revoke", "caller.disable", "caller.enable", "caller.delete",
-		"operator.list", "operator.show", "operator.create", "operator.edit", "operator.token", "operator.revoke", "operator.disable", "operator.enable", "operator.delete",
+		"operator.list", "operator.show", "operator.create", "operator.edit", "operator.token", "operator.revoke", "operator.disable", "operator.enable", "operator.delete", "operator.set-up-link",
 		"usage.show", "status.show", "migration.show", "store.move",
 	},
 }

@@ -88,6 +88,7 @@ type Custody struct {
 	works  works
 	looks  looks
 	sweeps sweeps
+	notes  notes
 
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
@@ -139,6 +140,7 @@ func New(cfg Config) (*Custody, error) {
 func (c *Custody) Close() error {
 	c.stop()
 	c.works.wait()
+	c.notes.close()
 	return nil
 }
 

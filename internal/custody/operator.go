@@ -93,38 +93,52 @@ const socketPrefix = "uid-"
 // CreateOperator makes an operator and, unless it is not wanted, its first token. It returns [keybearer.AlreadyExists] for a name that is or was
 // taken, and [keybearer.NotFound] for a scope that is not there.
 func (c *Custody) CreateOperator(ctx context.Context, ask Ask, n NewOperator) (Operator, keybearer.Secret, error) {
-	var token keybearer.Secret
 	p, err := c.authorise(ask, OperatorCreate, target{})
 	if err != nil {
-		return Operator{}, token, err
+		return Operator{}, keybearer.Secret{}, err
 	}
-	if err := checkName("an operator", n.Name, keybearer.IDOperator); err != nil {
-		return Operator{}, token, err
-	}
-	if strings.HasPrefix(n.Name, socketPrefix) {
-		return Operator{}, token, keybearer.NewError(keybearer.Invalid, "names that begin with uid- are those of the admin socket's users").In("name")
-	}
-	now := c.moment()
-	o := &keybearer.Operator{ID: keybearer.NewID(keybearer.IDOperator), Name: n.Name, Description: n.Description, CreatedAt: now, UpdatedAt: now}
-	if o.Groups, err = checkGroups(n.Groups); err != nil {
-		return Operator{}, token, err
-	}
-	if o.Roles, err = c.roles(ctx, n.Roles); err != nil {
-		return Operator{}, token, err
-	}
-	if err := checkDescription(n.Description); err != nil {
-		return Operator{}, token, err
-	}
-	if !n.NoToken {
-		if o.Tokens, token, err = addToken(nil, keybearer.OperatorTokenPrefix, now, n.ExpiresAt, nil); err != nil {
-			return Operator{}, token, err
-		}
+	o, token, err := c.newOperator(ctx, n)
+	if err != nil {
+		return Operator{}, keybearer.Secret{}, err
 	}
 	if o.Revision, err = p.commit(ctx, []string{operatorField(o, "operator")}, keybearer.Write{Operator: o}); err != nil {
 		return Operator{}, keybearer.Secret{}, err
 	}
 	v, err := c.viewOperator(ctx, o)
 	return v, token, err
+}
+
+// newOperator makes the record of an operator, and writes nothing.
+func (c *Custody) newOperator(ctx context.Context, n NewOperator) (o *keybearer.Operator, token keybearer.Secret, err error) {
+	if err := checkOperatorName(n.Name); err != nil {
+		return nil, token, err
+	}
+	now := c.moment()
+	o = &keybearer.Operator{ID: keybearer.NewID(keybearer.IDOperator), Name: n.Name, Description: n.Description, CreatedAt: now, UpdatedAt: now}
+	if o.Groups, err = checkGroups(n.Groups); err != nil {
+		return nil, token, err
+	}
+	if o.Roles, err = c.roles(ctx, n.Roles); err != nil {
+		return nil, token, err
+	}
+	if err := checkDescription(n.Description); err != nil {
+		return nil, token, err
+	}
+	if !n.NoToken {
+		o.Tokens, token, err = addToken(nil, keybearer.OperatorTokenPrefix, now, n.ExpiresAt, nil)
+	}
+	return o, token, err
+}
+
+// checkOperatorName refuses names that are not an operator's, that could be mistaken for an id, and those of the socket's users.
+func checkOperatorName(name string) error {
+	if !keybearer.ValidOperatorName(name) || strings.HasPrefix(name, keybearer.IDOperator) {
+		return keybearer.NewError(keybearer.Invalid, "the name of an operator is 1 to 63 lower-case letters, digits, '-', '.' and '_', or an e-mail address in lower case, beginning with a letter or digit and not with opr_").In("name")
+	}
+	if strings.HasPrefix(name, socketPrefix) {
+		return keybearer.NewError(keybearer.Invalid, "names that begin with uid- are those of the admin socket's users").In("name")
+	}
+	return nil
 }
 
 // operatorField names a field of an operator in an audit event, whose own operator is the one who did it.

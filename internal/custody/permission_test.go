@@ -265,6 +265,13 @@ var matrix = []struct {
 		_, err := c.EnableOperator(ctx, ask, f.operator)
 		return err
 	}},
+	{custody.OperatorSetUpLink, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, _ fixture) error {
+		err := c.OfferSetUp(ctx, ask)
+		if keybearer.CodeOf(err) == keybearer.Conflict { // there are operators
+			return nil
+		}
+		return err
+	}},
 	{custody.OperatorDelete, "ufffff fffy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
 		_, err := c.DeleteOperator(ctx, ask, f.operator)
 		return err

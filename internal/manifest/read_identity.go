@@ -37,7 +37,8 @@ func (m *Manifest) caller(s *source, key, n *yaml.Node) {
 }
 
 func (m *Manifest) operator(s *source, key, n *yaml.Node) {
-	if !s.name(key, "an operator", keybearer.IDOperator, "uid-") {
+	if !keybearer.ValidOperatorName(key.Value) || strings.HasPrefix(key.Value, keybearer.IDOperator) || strings.HasPrefix(key.Value, "uid-") {
+		s.bad(key, "the name of an operator is 1 to 63 lower-case letters, digits, '-', '.' and '_', or an e-mail address in lower case, and does not begin with opr_ or uid-")
 		return
 	}
 	x := Operator{Groups: []string{}, Roles: []string{}, at: s.at(key)}

@@ -73,7 +73,7 @@ func TestReadNamesMistakes(t *testing.T) {
 		"grant twice":         {credential("    kind: bearer\n    grants:\n      app:billing: use\n      app:billing: view\n"), "stdin:7: grants has app:billing twice; the first is in line 6"},
 		"caller name":         {head + "callers: {cal_x: {}}\n", "stdin:2: the name of a caller is 1 to 63 lower-case letters, digits, '-', '.' and '_', and does not begin with cal_"},
 		"caller's token":      {head + "callers: {billing: {token: hunter2}}\n", "stdin:2: a caller has no field token; it may have description, scopes, disabled, limits"},
-		"operator name":       {head + "operators: {uid-0: {}}\n", "stdin:2: the name of an operator is 1 to 63 lower-case letters, digits, '-', '.' and '_', and does not begin with opr_ or uid-"},
+		"operator name":       {head + "operators: {uid-0: {}}\n", "stdin:2: the name of an operator is 1 to 63 lower-case letters, digits, '-', '.' and '_', or an e-mail address in lower case, and does not begin with opr_ or uid-"},
 		"role":                {head + "operators: {ada: {roles: [admin]}}\n", "stdin:2: a role is instance-admin or scope-admin:<scope>"},
 		"group":               {head + "operators: {ada: {groups: ['a b']}}\n", "stdin:2: a group's name is 1 to 255 printable characters without blanks"},
 		"all at once": {

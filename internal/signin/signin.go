@@ -1,10 +1,14 @@
 // Package signin is how a person becomes an operator in a browser, and how long they stay one.
 //
-// It decides who is signed in: it takes a proof once (an operator's token), keeps a session on the server, and gives the browser a cookie that
-// says nothing. At every request it asks custody whether the proof still holds, so that a revoked token or a disabled operator ends the session at
-// once. It refuses to know pages and permissions: those are the console's and custody's.
+// It decides who is signed in: it takes a proof once (an operator's token, the word of an OpenID provider, the set-up link), keeps a session on the
+// server, and gives the browser a cookie that says nothing. At every request it asks custody whether the proof still holds, so that a revoked
+// token or a disabled operator ends the session at once. It refuses to know pages and permissions: those are the console's and custody's.
 //
-// Sessions live in the memory of the process, under a hash of what the cookie holds: a restart signs everybody out.
+// What it remembers is a [Register] in the memory of the process, under hashes of what browsers hold: a restart signs everybody out, and servers of
+// a fleet do not know each other's sessions.
+//
+// A session ends without a request for Idle, and in all after Max. A page that asks by itself, again and again or for as long as it is open,
+// does not count as somebody who is there: see [Unattended].
 package signin
 
 import (
@@ -12,16 +16,17 @@ import (
 	"encoding/gob"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 )
 
-// CookieName is that of the session's cookie. The proxy never forwards it.
+// CookieName is that of the session's cookie. The proxy never forwards it, nor any other whose name begins so.
 const CookieName = "__Host-keybearer"
 
 // How long a session lasts when the configuration does not say.
@@ -31,44 +36,42 @@ const (
 	DefaultConfirm = 5 * time.Minute  // how long a proof of presence holds for what destroys
 )
 
-// Config of sign-in. Custody is required.
+// Config of sign-in. Custody and Register are required.
 type Config struct {
 	Custody   *custody.Custody
+	Register  *Register     // stays its owner's to close
+	Provider  *Provider     // nil: no OpenID provider
 	Logger    *slog.Logger  // optional
 	Idle, Max time.Duration // 0: the defaults
 }
 
-// SignIn keeps the sessions of operators. It is safe for concurrent use.
+// SignIn is sign-in under one configuration. It is safe for concurrent use.
 type SignIn struct {
 	custody  *custody.Custody
+	register *Register
+	provider *Provider
 	log      *slog.Logger
 	sessions *scs.SessionManager
-	store    *memstore.MemStore
-	onces    onces
+	store    store
 }
 
-// New returns sign-in over custody. Close it.
+// New returns sign-in over custody. It holds nothing that needs closing.
 func New(cfg Config) *SignIn {
-	s := &SignIn{custody: cfg.Custody, log: cfg.Logger, sessions: &scs.SessionManager{Codec: scs.GobCodec{}}, store: memstore.NewWithCleanupInterval(time.Minute)}
+	s := &SignIn{custody: cfg.Custody, register: cfg.Register, provider: cfg.Provider, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	m := s.sessions
-	m.Store, m.HashTokenInStore = s.store, true
-	m.IdleTimeout, m.Lifetime = orDefault(cfg.Idle, DefaultIdle), orDefault(cfg.Max, DefaultMax)
-	m.Cookie.Name, m.Cookie.Path, m.Cookie.Secure, m.Cookie.HttpOnly = CookieName, "/", true, true
-	m.Cookie.SameSite, m.Cookie.Persist = http.SameSiteStrictMode, false
-	m.ErrorFunc = func(w http.ResponseWriter, _ *http.Request, err error) {
-		s.log.Error("session", "error", err)
-		http.Error(w, "the session cannot be read; sign in again", http.StatusServiceUnavailable)
+	s.store = store{cfg.Register, orDefault(cfg.Idle, DefaultIdle), orDefault(cfg.Max, DefaultMax)}
+	s.sessions = &scs.SessionManager{ // scs.New would start a store of its own, which nothing stops
+		Store: s.store, HashTokenInStore: true, Codec: scs.GobCodec{},
+		Lifetime: s.store.max, // the store knows what idle is
+		Cookie:   scs.SessionCookie{Name: CookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode},
+		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
+			s.log.Error("session", "error", err)
+			http.Error(w, "the session cannot be read; sign in again", http.StatusServiceUnavailable)
+		},
 	}
 	return s
-}
-
-// Close ends what sweeps old sessions away.
-func (s *SignIn) Close() error {
-	s.store.StopCleanup()
-	return nil
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -82,15 +85,22 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 type Person struct {
 	custody.Actor
 	Name      string    // id without "user:"
-	How       string    // "token"
+	How       string    // "token" or "oidc"
 	Since     time.Time // when they signed in
 	Confirmed time.Time // when they last proved who they are
 }
+
+// The ways of signing in.
+const (
+	ByToken    = "token"
+	ByProvider = "oidc"
+)
 
 // Keys of a session.
 const (
 	keyHow       = "how"
 	keyProof     = "proof"
+	keyWord      = "word"
 	keySince     = "since"
 	keyConfirmed = "confirmed"
 	keyToasts    = "toasts"
@@ -99,47 +109,75 @@ const (
 func init() {
 	gob.Register(time.Time{})
 	gob.Register(custody.Proof{})
+	gob.Register(word{})
 	gob.Register([]Toast{})
 }
 
-// Handler loads the session of each request for next, and saves what next changed of it.
-func (s *SignIn) Handler(next http.Handler) http.Handler { return s.sessions.LoadAndSave(next) }
+// UnattendedHeader marks a request that a page makes by itself; see [Unattended].
+const UnattendedHeader = "Keybearer-Unattended"
 
-// WithToken signs in whoever has an operator's token. It returns [keybearer.Unauthenticated] for anything else.
-func (s *SignIn) WithToken(ctx context.Context, token keybearer.Secret) error {
-	proof, err := s.custody.Prove(ctx, token)
-	if err != nil {
-		return err
-	}
-	return s.begin(ctx, "token", func() { s.sessions.Put(ctx, keyProof, proof) })
+// Unattended reports whether a request says that no person made it: a page that asks again every few seconds sends the header [UnattendedHeader], and
+// a stream of events asks for its own type. Such a request is answered while the session lasts, and does not make it last.
+func Unattended(r *http.Request) bool {
+	return r.Header.Get(UnattendedHeader) != "" || strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
-// begin starts a session under a new name, so that nobody who planted the old one shares it.
-func (s *SignIn) begin(ctx context.Context, how string, put func()) error {
+// Handler loads the session of each request for next, and saves what next changed of it.
+func (s *SignIn) Handler(next http.Handler) http.Handler {
+	inner := s.sessions.LoadAndSave(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, err := r.Cookie(CookieName); err == nil && !Unattended(r) {
+			s.store.touch(keyOf(c.Value))
+		}
+		if _, known := r.Context().Value(addressKey{}).(netip.Addr); !known {
+			if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+				r = r.WithContext(From(r.Context(), at.Addr()))
+			}
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
+
+// begin starts a session under a new name, so that nobody who planted the old one shares it. It is audited first.
+func (s *SignIn) begin(ctx context.Context, id, how string, actor custody.Actor, proof any) error {
+	token, key := "", keyWord
+	if p, ok := proof.(custody.Proof); ok {
+		token, key = p.Token, keyProof
+	}
+	if err := s.custody.SignedIn(ctx, id, actor, token); err != nil {
+		return err
+	}
 	if err := s.sessions.Clear(ctx); err != nil {
 		return err
 	}
 	if err := s.sessions.RenewToken(ctx); err != nil {
 		return err
 	}
-	now := time.Now().UTC()
+	now := s.register.now().UTC()
+	_, name := actor.Subject.Split()
+	s.register.open(s.key(ctx), &session{owner: name, how: how, since: now, seen: now, idle: s.store.idle, max: s.store.max})
 	s.sessions.Put(ctx, keyHow, how)
 	s.sessions.Put(ctx, keySince, now)
 	s.sessions.Put(ctx, keyConfirmed, now)
-	put()
+	s.sessions.Put(ctx, key, proof)
 	return nil
 }
 
-// Person returns who is signed in. It returns [keybearer.Unauthenticated] when nobody is, or not any more.
+// key is that of the session that asks, in the register.
+func (s *SignIn) key(ctx context.Context) string { return keyOf(s.sessions.Token(ctx)) }
+
+// Person returns who is signed in. It returns [keybearer.Unauthenticated] when nobody is, or not any more. Whoever answers for long, such as a stream of events,
+// asks again meanwhile.
 func (s *SignIn) Person(ctx context.Context) (*Person, error) {
-	proof, ok := s.sessions.Get(ctx, keyProof).(custody.Proof)
-	if !ok {
-		return nil, keybearer.NewError(keybearer.Unauthenticated, "you are not signed in")
+	nobody := keybearer.NewError(keybearer.Unauthenticated, "you are not signed in")
+	if s.sessions.Token(ctx) == "" || !s.store.alive(s.key(ctx)) {
+		return nil, nobody
 	}
-	actor, err := s.custody.ActorByProof(ctx, proof)
+	actor, err := s.actor(ctx)
 	if err != nil {
 		if keybearer.CodeOf(err) == keybearer.Unauthenticated {
 			_ = s.sessions.Destroy(ctx)
+			return nil, nobody
 		}
 		return nil, err
 	}
@@ -150,29 +188,54 @@ func (s *SignIn) Person(ctx context.Context) (*Person, error) {
 	}, nil
 }
 
-// Confirm takes the proof again from who is signed in, before something is destroyed. It returns [keybearer.Unauthenticated] for a token
-// that is not theirs.
-func (s *SignIn) Confirm(ctx context.Context, token keybearer.Secret) error {
-	had, _ := s.sessions.Get(ctx, keyProof).(custody.Proof)
-	proof, err := s.custody.Prove(ctx, token)
-	if err != nil {
-		return err
+// actor judges the proof that the session was begun with.
+func (s *SignIn) actor(ctx context.Context) (custody.Actor, error) {
+	if proof, ok := s.sessions.Get(ctx, keyProof).(custody.Proof); ok {
+		return s.custody.ActorByProof(ctx, proof)
 	}
-	if had.Operator != proof.Operator {
-		return keybearer.NewError(keybearer.Unauthenticated, "this token is another operator's")
+	if w, ok := s.sessions.Get(ctx, keyWord).(word); ok && s.provider != nil && s.provider.gave(w) {
+		return s.custody.ActorByAssertion(ctx, s.provider.assertion(w))
 	}
-	if err := s.sessions.RenewToken(ctx); err != nil {
-		return err
-	}
-	s.sessions.Put(ctx, keyConfirmed, time.Now().UTC())
-	return nil
+	return custody.Actor{}, keybearer.NewError(keybearer.Unauthenticated, "")
 }
 
 // RecentlyConfirmed reports whether the person proved who they are within [DefaultConfirm].
 func (p *Person) RecentlyConfirmed() bool { return time.Since(p.Confirmed) < DefaultConfirm }
 
-// SignOut ends the session.
-func (s *SignIn) SignOut(ctx context.Context) error { return s.sessions.Destroy(ctx) }
+// confirmed notes that who is signed in has proved it again. The session goes on under a new name and ends when it would have.
+func (s *SignIn) confirmed(ctx context.Context) error {
+	s.register.mu.Lock()
+	had := s.register.look(s.key(ctx), s.register.now())
+	s.register.mu.Unlock()
+	if had == nil {
+		return keybearer.NewError(keybearer.Unauthenticated, "you are not signed in")
+	}
+	deadline := s.sessions.Deadline(ctx)
+	if err := s.sessions.RenewToken(ctx); err != nil {
+		return err
+	}
+	s.sessions.SetDeadline(ctx, deadline)
+	now := s.register.now().UTC()
+	s.register.open(s.key(ctx), &session{owner: had.owner, how: had.how, since: had.since, seen: now, idle: s.store.idle, max: s.store.max})
+	s.sessions.Put(ctx, keyConfirmed, now)
+	return nil
+}
+
+// Sessions are those of the person, the newest first.
+func (s *SignIn) Sessions(ctx context.Context, p *Person) []Session {
+	return s.register.of(p.Name, s.key(ctx), s.register.now())
+}
+
+// SignOut ends the session, and with everywhere all others of the same operator on this server. id is the request's.
+func (s *SignIn) SignOut(ctx context.Context, id string, everywhere bool) error {
+	if p, err := s.Person(ctx); err == nil {
+		if everywhere {
+			s.register.closeAll(p.Name)
+		}
+		s.custody.SignedOut(id, p.Actor)
+	}
+	return s.sessions.Destroy(ctx)
+}
 
 // Toast is a message that the next page shows once.
 type Toast struct {

@@ -42,7 +42,7 @@ func fill(t testing.TB, s *sqlstore.Store, n int) []*keybearer.Scope {
 				{Scheme: "https", Host: fmt.Sprintf("api-%d.example.com", i), Port: 443},
 			}}},
 		}})
-		if len(b.Writes) >= 1000 || i == n-1 {
+		if len(b.Writes) >= 200 || i == n-1 {
 			if _, err := s.Commit(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}

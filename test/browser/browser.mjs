@@ -100,6 +100,15 @@ class Browser {
     await this.#tell(name);
   }
 
+  /** A check that is told of only when it fails, and after which the visit goes on. */
+  async attempt(sentence, fn) {
+    try {
+      await fn();
+    } catch (error) {
+      if (error !== failed) await this.#tell(`${this.#visiting.at(-1).look.name}: ${sentence}`, error.stack);
+    }
+  }
+
   /** A check that there is nothing wrong with the page as it is now: see inspect. The visit goes on when there is. */
   async scan(page, subject) {
     const problems = await inspect(page, this.secrets);

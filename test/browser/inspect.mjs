@@ -26,12 +26,9 @@ export class Watch {
       const to = new URL(r.url());
       if (to.origin !== origin && to.protocol !== "data:") add(`foreign request: ${r.url()}`);
     });
-    const saved = new Set();
-    page.on("response", (r) => r.headers()["content-disposition"]?.startsWith("attachment") && saved.add(r.url()));
     page.on("requestfailed", (r) => {
-      // A page that is left ends its streams and what it searches for, and what is saved as a file opens no page.
-      const ended = r.failure().errorText === "net::ERR_ABORTED" && (["eventsource", "fetch", "xhr"].includes(r.resourceType()) || saved.has(r.url()));
-      if (!ended) add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
+      // A page that is left ends what it was loading, and what is saved as a file opens no page.
+      if (r.failure().errorText !== "net::ERR_ABORTED") add(`failed request: ${r.method()} ${r.url()}: ${r.failure().errorText}`);
     });
     page.on("response", (r) => {
       if (r.status() >= 400 && !watch.#expected.has(r.status())) add(`status ${r.status()}: ${r.request().method()} ${r.url()}`);
@@ -61,9 +58,11 @@ export async function inspect(page, secrets = []) {
   const problems = [];
   if (!page.look.js) await withoutScripts(page, false); // axe is a script; those of the page are not run by this
   await page.evaluate(`if (!window.axe) { ${axe} }`);
-  const { violations } = await page.evaluate(() => window.axe.run(document, {
-    preload: false, resultTypes: ["violations"], rules: { "target-size": { enabled: true } },
-  }));
+  const { violations } = await page.evaluate((options) => window.axe.run(document, options), {
+    preload: false, resultTypes: ["violations"],
+    // A dark page is the light one in other colours.
+    ...(page.look.scheme === "dark" ? { runOnly: ["color-contrast", "link-in-text-block"] } : { rules: { "target-size": { enabled: true } } }),
+  });
   if (!page.look.js) await withoutScripts(page, true);
   for (const v of violations) {
     for (const node of v.nodes) problems.push(`axe: ${v.id}: ${v.help}: ${node.target.join(" ")}: ${node.html.slice(0, 300)}`);

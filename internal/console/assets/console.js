@@ -2,6 +2,7 @@
 //
 //   data-key="c"      the key focuses the element, if it takes text, or follows it
 //   data-go="l"       "g", then the letter, follows the link
+//   data-keys         a box that switches keys on and off
 //   data-opens="id"   opens a dialog instead of following the link; data-closes="id" closes it
 //   data-copy         copies the text beside it; hidden where there is no JavaScript
 //   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is, and with
@@ -13,6 +14,19 @@ document.documentElement.classList.add("js");
 const byId = (id) => document.getElementById(id);
 const follow = (e) => (e.matches("input, textarea, select") ? (e.focus(), e.select?.()) : e.click());
 
+// Keys can be switched off, by who talks to their computer.
+const keysOff = () => localStorage.getItem("keys") === "off";
+const switches = document.querySelectorAll("[data-keys]");
+const showSwitches = () => { for (const s of switches) s.checked = !keysOff(); };
+for (const s of switches) {
+  s.closest("label").hidden = false;
+  s.addEventListener("change", () => {
+    localStorage.setItem("keys", s.checked ? "on" : "off");
+    showSwitches();
+  });
+}
+showSwitches();
+
 let going = 0; // until when a letter after "g" counts
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
@@ -20,7 +34,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (document.querySelector("dialog:modal")) return;
+  if (keysOff() || document.querySelector("dialog:modal")) return;
   const goes = performance.now() < going;
   going = 0;
   if (event.key === "g" && !goes) {

@@ -1,0 +1,58 @@
+package browser
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+func TestNaughtyStringsAreNothingButText(t *testing.T) {
+	var list []string
+	b, err := os.ReadFile(filepath.Join(harness.Repository(), "test", "corpora", "blns.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil || len(list) < 400 {
+		t.Fatal(len(list), err)
+	}
+	w := newWorld(t)
+	w.play("naughty", map[string]any{"strings": list}, map[string]call{
+		// ask(paths) asks the proxy for each of the paths, byte for byte.
+		"ask": func(args []json.RawMessage) (any, error) {
+			var paths []string
+			if err := arguments(args, &paths); err != nil {
+				return nil, err
+			}
+			for _, path := range paths {
+				if err := w.ask(path); err != nil {
+					return nil, fmt.Errorf("%s: %w", path, err)
+				}
+			}
+			return nil, nil
+		},
+	})
+}
+
+// ask sends a request for a path that no client would send. Whatever the answer is, it is one.
+func (w *world) ask(path string) error {
+	conn, err := net.Dial("tcp", w.Proxy.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_, err = fmt.Fprintf(conn, "GET http://%s%s HTTP/1.1\r\nHost: %s\r\nProxy-Authorization: Bearer %s\r\nKeybearer-Credential: docs/crm\r\nConnection: close\r\n\r\n",
+		destination, path, destination, w.Token)
+	if err != nil {
+		return err
+	}
+	_, err = io.ReadAll(conn)
+	return err
+}
