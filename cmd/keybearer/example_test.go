@@ -48,20 +48,6 @@ const movingHouse = `{
 }
 `
 
-// withConsole serves the console, where nobody comes.
-const withConsole = `{
-	admin off
-	persist_config off
-	keybearer
-}
-http:// {
-	bind unix/{$KEYBEARER_HOME}/console.sock
-	keybearer_admin {
-		public_url https://keybearer.example.com
-	}
-}
-`
-
 // refusedStore is a line that writes an anchor as a server leaves it that has found an older store.
 const refusedStore = `cd $KEYBEARER_HOME && printf 'keybearer anchor 1\nstore 0011223344556677 sqlite 9 refused 7\n' > older && ` +
 	`printf 'sum %s\n' "$(sha256sum < older | cut -c 1-32)" >> older && mv older anchor`
@@ -78,7 +64,6 @@ var before = map[string]struct {
 	"keybearer credential create":   {stock: scopesOnly},
 	"keybearer caller create":       {stock: scopesOnly},
 	"keybearer operator create":     {stock: scopesOnly},
-	"keybearer operator setup":      {stock: scopesOnly, config: withConsole},
 	"keybearer credential enable":   {stock: stocked, more: []string{"keybearer credential disable docs/crm"}},
 	"keybearer credential rollback": {stock: stocked, more: []string{"printf 'new' | keybearer credential set-secret docs/crm"}},
 	"keybearer credential restore":  {stock: stocked, more: []string{"keybearer credential delete docs/crm"}},
@@ -91,8 +76,19 @@ var before = map[string]struct {
 	"keybearer migrate keyring":     {stock: stocked, config: movingHouse},
 	"keybearer migrate store":       {stock: stocked, config: movingHouse},
 	"keybearer anchor accept":       {stock: stocked, more: []string{refusedStore}},
+	"keybearer operator setup":      {stock: scopesOnly, config: consoleOnSocket},
 	"keybearer operator enable":     {stock: stocked, more: []string{"keybearer operator disable ada"}},
 }
+
+// consoleOnSocket serves the console where nobody comes.
+const consoleOnSocket = socketOnly + `
+http:// {
+	bind unix/{$KEYBEARER_HOME}/console.sock
+	keybearer_admin {
+		public_url https://keybearer.example.com
+	}
+}
+`
 
 // Every command has examples, and every example works as it is written.
 func TestExamples(t *testing.T) {
@@ -140,7 +136,11 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
-	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
+	port, err := demo.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly), "PORT="+strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}

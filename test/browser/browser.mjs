@@ -58,7 +58,16 @@ class Browser {
     await page.goto("/sign-in");
     await page.getByLabel("Operator token").fill(token);
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByRole("button", { name: "Sign out" }).waitFor();
+    await page.locator("form[action='/sign-out']").waitFor({ state: "attached" });
+  }
+
+  /** Signs out, by the menu where there is little room. */
+  async signOut(page) {
+    await page.locator("form[action='/sign-out']").waitFor({ state: "attached" });
+    const menu = page.getByRole("button", { name: "Menu" });
+    if (await menu.isVisible()) await menu.click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.waitForURL("**/sign-in");
   }
 
   /** Opens a page of this look in a browser of its own for as long as fn takes, signed in with the token as, if there is one. What fn throws fails a

@@ -28,7 +28,8 @@ func newSample(t *testing.T) *world {
 	w.destinations()
 	w.sends(before(shop, sync))
 	w.as("apply", "-f", w.file("sample.yaml", strings.ReplaceAll(manifest, ", private: true", "")))
-	w.as("operator", "token", "add", "ben")
+	w.tokens["cleo"] = w.as("operator", "token", "add", "cleo")
+	w.as("domain", "try", "orders/payments", "https://api.payments.example.com/charges", "--methods", "POST")
 	w.as("credential", "delete", "orders/summer-sale")
 	w.Stop(t)
 	w.history()
@@ -43,15 +44,23 @@ func newSample(t *testing.T) *world {
 	return w
 }
 
-// newEmpty starts a server that has nothing but the operator ada.
-func newEmpty(t *testing.T) *world {
+// newServer starts a server that nobody has set up.
+func newServer(t *testing.T) *world {
 	t.Helper()
 	ca, dns := harness.NewCA(t), harness.StartDNS(t)
-	w := &world{t: t, Lab: &harness.Lab{CA: ca, DNS: dns, Secrets: []string{"canary-of-the-sample"}}}
+	w := &world{t: t, Lab: &harness.Lab{CA: ca, DNS: dns, Secrets: []string{"canary-of-the-sample"}}, tokens: map[string]string{}}
 	w.Keybearer = harness.StartKeybearer(t, harness.KeybearerOptions{
 		Options: "trust " + ca.File + "\nallow_private 127.0.0.0/8\nresolver " + dns.Addr,
 	})
+	return w
+}
+
+// newEmpty starts a server that has nothing but the operator ada.
+func newEmpty(t *testing.T) *world {
+	t.Helper()
+	w := newServer(t)
 	w.ada = w.Do(t, "", "operator", "create", "ada", "--role", "instance-admin", "--description", "Looks after this server")
+	w.tokens["ada"] = w.ada
 	return w
 }
 

@@ -18,18 +18,20 @@ const screensEnv = "KEYBEARER_SCREENS"
 
 // Every screen and state of flows/screens.mjs is sound in every look, and docs/screens shows them all.
 func TestEveryScreenIsSound(t *testing.T) {
-	drawn := ""
+	drawn, only := "", strings.Fields(os.Getenv("KEYBEARER_SCREEN")) // names, for who works on one
 	if os.Getenv(screensEnv) == "write" {
 		drawn = harness.Dir(t)
 	}
-	for _, empty := range []bool{true, false} {
-		w := (*world)(nil)
-		if empty {
-			w = newEmpty(t)
-		} else {
-			w = newSample(t)
+	for _, server := range []struct {
+		name  string
+		start func(*testing.T) *world
+	}{{"first", newServer}, {"new", newEmpty}, {"sample", newSample}} {
+		w := server.start(t)
+		given := map[string]any{"directory": drawn, "on": server.name, "tokens": w.tokens, "only": only}
+		if server.name == "first" {
+			given["link"] = w.Do(t, "", "operator", "setup")
 		}
-		w.play("screens", map[string]any{"directory": drawn, "empty": empty}, map[string]call{
+		w.play("screens", given, map[string]call{
 			"gallery": func(args []json.RawMessage) (any, error) {
 				var screens []screen
 				if err := arguments(args, &screens); err != nil {
@@ -48,12 +50,26 @@ func TestEveryScreenIsSound(t *testing.T) {
 type screen struct {
 	Name  string `json:"name"`
 	Shows string `json:"shows"`
+	// Narrow: it is there only in a narrow window.
+	Narrow bool `json:"narrow"`
 }
 
-var (
-	gallery  = filepath.Join(harness.Repository(), "docs", "screens")
-	suffixes = []string{"", ".dark", ".narrow"}
-)
+// look is a picture of a screen: the suffix of its name, how it is called, and how wide the page shows it.
+type look struct {
+	suffix, name string
+	width        int
+}
+
+// looks are the pictures that there are of the screen.
+func (s screen) looks() []look {
+	narrow := look{".narrow", "narrow", 160}
+	if s.Narrow {
+		return []look{narrow}
+	}
+	return []look{{"", "light", 400}, {".dark", "dark", 400}, narrow}
+}
+
+var gallery = filepath.Join(harness.Repository(), "docs", "screens")
 
 // page is the page of the gallery.
 func page(screens []screen) string {
@@ -61,11 +77,9 @@ func page(screens []screen) string {
 	b.WriteString("# Screens\n\nThe console with sample data, in a light and a dark window and in a narrow one. `make screens` draws them anew.\n")
 	for _, s := range screens {
 		fmt.Fprintf(&b, "\n## %s\n\n", s.Shows)
-		fmt.Fprintf(&b, "| light | dark | narrow |\n|---|---|---|\n|")
-		for i, suffix := range suffixes {
-			fmt.Fprintf(&b, ` <img src="%s%s.png" alt="%s, %s" width="%d"> |`, s.Name, suffix, s.Shows, []string{"light", "dark", "narrow"}[i], []int{400, 400, 160}[i])
+		for _, l := range s.looks() {
+			fmt.Fprintf(&b, "<img src=\"%s%s.png\" alt=\"%s, %s\" width=\"%d\">\n", s.Name, l.suffix, s.Shows, l.name, l.width)
 		}
-		b.WriteString("\n")
 	}
 	return b.String()
 }
@@ -73,8 +87,8 @@ func page(screens []screen) string {
 func checkGallery(screens []screen) error {
 	want := []string{"README.md"}
 	for _, s := range screens {
-		for _, suffix := range suffixes {
-			want = append(want, s.Name+suffix+".png")
+		for _, l := range s.looks() {
+			want = append(want, s.Name+l.suffix+".png")
 		}
 	}
 	entries, err := os.ReadDir(gallery)
@@ -107,8 +121,8 @@ func writeGallery(drawn string, screens []screen) error {
 		return err
 	}
 	for _, s := range screens {
-		for _, suffix := range suffixes {
-			name := s.Name + suffix + ".png"
+		for _, l := range s.looks() {
+			name := s.Name + l.suffix + ".png"
 			if err := shrink(filepath.Join(drawn, name), filepath.Join(gallery, name)); err != nil {
 				return err
 			}

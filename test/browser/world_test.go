@@ -24,6 +24,8 @@ type world struct {
 	t     *testing.T
 	nginx *harness.Nginx
 	ada   string // the token of the operator ada, an instance admin
+
+	tokens map[string]string // of the sample's operators, by name
 }
 
 func newWorld(t *testing.T) *world {

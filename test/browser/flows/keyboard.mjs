@@ -91,7 +91,7 @@ export default async function (b) {
         await page.getByRole("textbox", { name: "Name", exact: true }).fill("Not a name!");
         await page.getByRole("radio", { name: "Bearer" }).focus();
         await page.keyboard.press("Space");
-        await page.getByLabel("Secret", { exact: true }).fill("a-secret");
+        await page.locator("#secret").fill("a-secret");
         await page.keyboard.press("Enter");
         await b.until("the problem has the focus", () => page.getByRole("alert").evaluate((e) => e === document.activeElement));
         await page.keyboard.press("Tab");

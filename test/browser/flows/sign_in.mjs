@@ -54,7 +54,7 @@ export default async function (b) {
         await page.getByRole("heading", { name: "Credentials" }).waitFor();
       });
       await b.check("who signs out is out, also when going back", async () => {
-        await page.getByRole("button", { name: "Sign out" }).click();
+        await b.signOut(page);
         await page.getByLabel("Operator token").waitFor();
         await page.goBack();
         await page.getByLabel("Operator token").waitFor();
@@ -66,7 +66,7 @@ export default async function (b) {
           await page.getByLabel("Operator token").fill(token);
           page.watch.expect(404);
           await page.getByRole("button", { name: "Sign in" }).click();
-          await page.getByRole("button", { name: "Sign out" }).click();
+          await b.signOut(page);
           await page.getByLabel("Operator token").waitFor();
           assert.equal(new URL(page.url()).origin, b.url);
         });
@@ -95,8 +95,8 @@ export default async function (b) {
       await b.check("a form that is sent after the session ended leads back to the form", async () => {
         await page.getByRole("textbox", { name: "Name", exact: true }).fill("late");
         await page.getByRole("radio", { name: "Bearer" }).check();
-        await page.getByLabel("Secret", { exact: true }).fill("late-secret");
-        await page.getByRole("button", { name: "Create" }).click();
+        await page.locator("#secret").fill("late-secret");
+        await page.getByRole("button", { name: "Create credential" }).click();
         await page.getByLabel("Operator token").fill(token);
         await page.getByRole("button", { name: "Sign in" }).click();
         await page.getByRole("heading", { name: "New credential" }).waitFor();
