@@ -79,16 +79,25 @@ func (a *App) probe(ctx context.Context, p console.Probe) (console.Probed, error
 // setUp makes a set-up link, over the admin socket.
 func (a *App) setUp(register *signin.Register) func(context.Context, custody.Ask) (keybearer.Secret, time.Time, error) {
 	return func(ctx context.Context, ask custody.Ask) (keybearer.Secret, time.Time, error) {
-		for _, h := range a.admins {
-			if h.base == "" {
-				continue
-			}
-			code, until, err := register.OfferSetUp(ctx, a.engine.core.custody, ask)
-			return keybearer.NewSecret(h.base + "/set-up/" + code.Reveal()), until, err
+		base := a.consoleAddress()
+		if base == "" {
+			return keybearer.Secret{}, time.Time{}, keybearer.NewError(keybearer.Conflict, "no site of this server serves the console to browsers").
+				WithHint("add to the Caddyfile a site http://:9081 with the lines bind 127.0.0.1 and keybearer_admin, and reload")
 		}
-		return keybearer.Secret{}, time.Time{}, keybearer.NewError(keybearer.Conflict, "no site of this server serves the console to browsers").
-			WithHint("add to the Caddyfile a site http://:9081 with the lines bind 127.0.0.1 and keybearer_admin, and reload")
+		code, until, err := register.OfferSetUp(ctx, a.engine.core.custody, ask)
+		return keybearer.NewSecret(base + "/set-up/" + code.Reveal()), until, err
 	}
+}
+
+// consoleAddress is where browsers reach the console: the address that the operator wrote, or else the first that a site tells; "": nowhere.
+func (a *App) consoleAddress() (base string) {
+	for _, h := range a.admins {
+		if h.public != nil {
+			return h.base
+		}
+		base = cmp.Or(base, h.base)
+	}
+	return base
 }
 
 // proxyAddress is where apps reach the proxy, as the first site that fixes neither caller nor credential says.

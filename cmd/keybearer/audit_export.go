@@ -100,7 +100,7 @@ CSV (RFC 4180) with these keys as its head. A cell of the CSV that a spreadsheet
 			if err != nil {
 				return err
 			}
-			events, err := allEvents(ctx, client, q)
+			events, err := allEvents(ctx, client, q, 1000)
 			if err != nil {
 				return err
 			}
@@ -121,10 +121,10 @@ CSV (RFC 4180) with these keys as its head. A cell of the CSV that a spreadsheet
 	return cmd
 }
 
-// allEvents reads page after page, back in time, and returns the events oldest first.
-func allEvents(ctx context.Context, client *admin.Client, q admin.AuditQuery) ([]keybearer.Event, error) {
+// allEvents reads pages of so many events, back in time, and returns the events oldest first.
+func allEvents(ctx context.Context, client *admin.Client, q admin.AuditQuery, size int) ([]keybearer.Event, error) {
 	var pages [][]keybearer.Event
-	q.Limit = 1000
+	q.Limit = size
 	for {
 		var page []keybearer.Event
 		for e, err := range client.Audit(ctx, q) {

@@ -76,8 +76,19 @@ var before = map[string]struct {
 	"keybearer migrate keyring":     {stock: stocked, config: movingHouse},
 	"keybearer migrate store":       {stock: stocked, config: movingHouse},
 	"keybearer anchor accept":       {stock: stocked, more: []string{refusedStore}},
+	"keybearer operator setup":      {stock: scopesOnly, config: consoleOnSocket},
 	"keybearer operator enable":     {stock: stocked, more: []string{"keybearer operator disable ada"}},
 }
+
+// consoleOnSocket serves the console where nobody comes.
+const consoleOnSocket = socketOnly + `
+http:// {
+	bind unix/{$KEYBEARER_HOME}/console.sock
+	keybearer_admin {
+		public_url https://keybearer.example.com
+	}
+}
+`
 
 // Every command has examples, and every example works as it is written.
 func TestExamples(t *testing.T) {
@@ -125,7 +136,11 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
-	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
+	port, err := demo.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly), "PORT="+strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -12,11 +13,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/keybearer/keybearer/internal/demo"
 )
 
 // capability is one thing that people do with credentials, and how it is done with the command line. The test executes it, and sees which operation of the
@@ -112,6 +116,7 @@ var capabilities = []capability{
 	{"rotate and regenerate", "of that scope and no other", `keybearer credential list -o name`, "GET /scopes/-/credentials", 0, "^global/slack\n$"},
 	{"rotate and regenerate", "delete an empty space", `keybearer scope delete docs --confirm docs --expected-credentials 0`, "POST /scopes/docs:delete", 0, ""},
 
+	{"who manages", "a link for the first one", `keybearer operator setup`, "POST /setup", 0, "(?m)^https?://.+$"},
 	{"who manages", "make an operator and its token", `keybearer operator create ada --role scope-admin:crm --group sales`, "POST /operators", 0, "(?m)^kbo_[a-z2-7]{52}$"},
 	{"who manages", "list", `keybearer operator list`, "GET /operators", 0, "ada +active +scope-admin:crm +sales"},
 	{"who manages", "show", `keybearer operator show ada`, "GET /operators/ada", 0, "roles +scope-admin:crm"},
@@ -138,7 +143,7 @@ var capabilities = []capability{
 
 // besides are commands that are about the server, files and this program, not about what a credential manager does.
 var besides = []string{
-	"run", "demo", "validate", "fmt", "adapt", "completion", "manpage", "version", "export", "apply", "migrate", "anchor", "list-modules", "build-info", "environ", "operator setup",
+	"run", "demo", "validate", "fmt", "adapt", "completion", "manpage", "version", "export", "apply", "migrate", "anchor", "list-modules", "build-info", "environ",
 }
 
 // elsewhere are operations that the commands above do not need, and why.
@@ -158,10 +163,16 @@ type wire struct {
 	ever  map[string]bool
 }
 
+func overSocket(path string) *http.Transport {
+	return &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+}
+
 func tapSocket(t *testing.T, socket string) (*wire, string) {
 	w := &wire{ever: map[string]bool{}}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "keybearer"})
-	proxy.Transport = &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
+	proxy.Transport = overSocket(socket)
 	listener, err := net.Listen("unix", filepath.Join(filepath.Dir(socket), "tap.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +216,11 @@ func (w *wire) last() string {
 // Everything that a credential manager does can be done with the command line, and each is an operation of the admin API.
 func TestEverythingByCommandAndAPI(t *testing.T) {
 	home := stockedHome(t, nil)
-	server, err := startServer(t.Context(), home, socketOnly)
+	port, err := demo.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startServer(t.Context(), home, withConsole, "PORT="+strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +243,7 @@ func TestEverythingByCommandAndAPI(t *testing.T) {
 	}
 
 	// And no operation is left out.
-	client := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", filepath.Join(home, "admin.sock")) }}}
+	client := http.Client{Transport: overSocket(filepath.Join(home, "admin.sock"))}
 	answer, err := client.Get("http://keybearer/api/v1/openapi.json")
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,7 @@ var documents = []struct {
 	{"caller list", listOf[admin.Caller]()},
 	{"caller show, edit, revoke, disable, enable, bind, unbind, delete", one[admin.Caller]()},
 	{"caller create, token rotate, token add", one[admin.IssuedCaller]()},
+	{"operator setup", one[admin.SetUpLink]()},
 	{"operator list", listOf[admin.Operator]()},
 	{"operator show, edit, revoke, disable, enable, delete", one[admin.Operator]()},
 	{"operator create, token rotate, token add", one[admin.IssuedOperator]()},

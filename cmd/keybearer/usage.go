@@ -37,7 +37,7 @@ come with their numbers, and those without a use are left out.`,
 			return err
 		}
 		show := func(ctx context.Context, client *admin.Client, _ []string) error {
-			all, err := client.Activity(ctx, admin.ActivityQuery{Scope: scope, Since: from})
+			all, err := client.Activity(ctx, scope, from)
 			if err != nil {
 				return err
 			}

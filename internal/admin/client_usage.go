@@ -22,17 +22,11 @@ func (c *Client) Usage(ctx context.Context, ref keybearer.Ref, since time.Time) 
 	return call[UsageReport](ctx, c, http.MethodGet, apiPath("usage"), q, nil)
 }
 
-// ActivityQuery says whose use is to be summed up. The zero value asks for all that the asker may see, for the last 24 hours.
-type ActivityQuery struct {
-	Scope       string    // name or id; "": all scopes
-	Credentials []string  // ids, at most 1000, of those whose hours are wanted one by one
-	Since       time.Time // zero: 24 hours ago
-}
-
-// Activity sums up the use of all that the asker may see.
-func (c *Client) Activity(ctx context.Context, a ActivityQuery) (Activity, error) {
+// Activity sums up the use since a time (zero: 24 hours ago) of all that the asker may see, in a scope or, with "", in all; and tells the hours of
+// these credentials, by id and at most 1000, one by one.
+func (c *Client) Activity(ctx context.Context, scope string, since time.Time, credentials ...string) (Activity, error) {
 	q := url.Values{}
-	for name, value := range map[string]string{"scope": a.Scope, "credentials": strings.Join(a.Credentials, ","), "since": timeValue(a.Since)} {
+	for name, value := range map[string]string{"scope": scope, "credentials": strings.Join(credentials, ","), "since": timeValue(since)} {
 		if value != "" {
 			q.Set(name, value)
 		}

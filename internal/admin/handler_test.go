@@ -309,6 +309,34 @@ func TestServerSentEvents(t *testing.T) {
 	}
 }
 
+// Anybody who reaches the listener may read the description, and gets nothing else for it.
+func TestTheDescriptionIsForAnybody(t *testing.T) {
+	l := newLab(t)
+	const path = "/api/v1/openapi.json"
+	res := do(l.tokens, "GET", path, "")
+	body, _ := io.ReadAll(res.Body)
+	tag := res.Header.Get("ETag")
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != jsonType || tag == "" || !json.Valid(body) || res.Header.Get("Cache-Control") != "no-cache" || res.Header.Get("Set-Cookie") != "" {
+		t.Fatal(res.Status, res.Header)
+	}
+	res = do(l.tokens, "GET", path, "", "If-None-Match", tag)
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != 304 || len(body) > 0 {
+		t.Error(res.Status, string(body))
+	}
+	if res := do(l.tokens, "GET", path, "", "If-None-Match", `"other"`, "Authorization", "Bearer kbo_nonsense"); res.StatusCode != 200 {
+		t.Error(res.Status) // a proof that does not hold is not looked at
+	}
+	for name, res := range map[string]*http.Response{
+		"a body": do(l.tokens, "GET", path, "{}"), "a parameter": do(l.tokens, "GET", path+"?x=1", ""), "another site": do(l.tokens, "GET", path, "", "Origin", "https://evil.example"),
+		"another method": do(l.tokens, "POST", path, ""), "what lies beside it": do(l.tokens, "GET", "/api/v1/openapi.yaml", ""),
+	} {
+		if res.StatusCode < 400 {
+			t.Errorf("%s: %s", name, res.Status)
+		}
+		problem(t, res)
+	}
+}
+
 func TestPanicsAreProblems(t *testing.T) {
 	l := newLab(t)
 	h := admin.New(admin.Config{Custody: l.custody, Authenticate: func(*http.Request) (custody.Actor, error) { panic("kanarienvogel") }})

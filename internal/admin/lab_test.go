@@ -19,7 +19,6 @@ import (
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/localkeys"
-	"github.com/keybearer/keybearer/internal/signin"
 	"github.com/keybearer/keybearer/internal/sqlstore"
 )
 
@@ -94,12 +93,10 @@ func newLab(t *testing.T) *lab {
 	t.Cleanup(func() { _ = out.Close() })
 	cfg := admin.Config{Custody: l.custody, Audit: trail{l.log}, Logger: slog.New(slog.NewJSONHandler(out, nil))}
 	cfg.Authenticate = admin.Peers(func(*http.Request) *keybearer.PeerCredentials { return l.peer })
-	setUps := signin.NewRegister(nil)
-	cfg.SetUp = func(ctx context.Context, ask custody.Ask) (keybearer.Secret, time.Time, error) {
-		return setUps.OfferSetUp(ctx, l.custody, ask)
-	}
+	cfg.SetUp = l.setUp
 	l.peers = admin.New(cfg)
-	cfg.Authenticate, cfg.SetUp = admin.Tokens(l.custody), nil
+	cfg.SetUp = nil // as it is everywhere but on the admin socket
+	cfg.Authenticate = admin.Tokens(l.custody)
 	l.tokens = admin.New(cfg)
 
 	listener, err := net.Listen("unix", l.socket)
@@ -113,6 +110,15 @@ func newLab(t *testing.T) *lab {
 	must(err)
 	t.Cleanup(l.Client.Close)
 	return l
+}
+
+// setUp makes a link that leads nowhere, as long as there is no operator: where it leads is another package's.
+func (l *lab) setUp(ctx context.Context, ask custody.Ask) (keybearer.Secret, time.Time, error) {
+	page, err := l.custody.Operators(ctx, ask, keybearer.Query{})
+	if err == nil && len(page.Items) > 0 {
+		err = keybearer.NewError(keybearer.Conflict, "there is an operator")
+	}
+	return keybearer.NewSecret("http://127.0.0.1:9081/setup"), time.Now().Add(time.Minute).UTC(), err
 }
 
 func openKeyring(t *testing.T, path string) keybearer.Keyring {

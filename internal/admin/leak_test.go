@@ -113,6 +113,11 @@ func TestErrorsNeverEcho(t *testing.T) {
 		if op.Body() != nil {
 			c.inBodies(op, r, send)
 		}
+		for _, proof := range []string{"Bearer " + string(c), "Bearer kbo_" + string(c), "Bearer kb_" + strings.Repeat(string(c), 100), string(c) + " x", "Basic " + string(c)} {
+			if out := text(do(l.tokens, op.Method, r.path, r.body, "If-Match", "*", "Content-Type", jsonType, "Authorization", proof, "Cookie", "__Host-x="+string(c))); c.in(out) {
+				t.Errorf("%s %s with the proof %.50s:\n%s", op.Method, r.path, proof, out)
+			}
+		}
 	}
 	if n < 15_000 {
 		t.Fatalf("only %d errors", n)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -171,12 +172,12 @@ func TestUsageThroughTheClient(t *testing.T) {
 	ctx := t.Context()
 	c := l.docs()
 	l.uses(ctx, c, 3)
-	a, err := l.Activity(ctx, admin.ActivityQuery{Credentials: []string{c.ID, c.ID, "crd_x"}})
+	a, err := l.Activity(ctx, "", time.Time{}, c.ID, c.ID, "crd_x")
 	if err != nil || len(a.Scopes) != 1 || a.Scopes[0] != (admin.ScopeActivity{Scope: "docs", Uses: 3, Refused: 1}) || len(a.Credentials) != 1 || a.Credentials[0].ID != c.ID ||
 		!slices.Equal(a.Refusals, []admin.RefusalCount{{Code: keybearer.MethodNotAllowed, Count: 1}}) || !a.Whole || !a.Counted {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	if a, err = l.Activity(ctx, admin.ActivityQuery{Scope: "global"}); err != nil || len(a.Hours) != 0 {
+	if a, err = l.Activity(ctx, "global", time.Time{}); err != nil || len(a.Hours) != 0 {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	n, err := l.Attention(ctx)

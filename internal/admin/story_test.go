@@ -53,7 +53,6 @@ type step struct {
 
 // story calls every operation in an order in which each succeeds, and meets refusals that only a certain state gives.
 var story = []step{
-	{id: "makeSetUpLink", want: 201},
 	{id: "createScope", body: `{"name":"docs","description":"what we publish"}`, want: 201},
 	{id: "createScope", body: `{"name":"docs"}`, want: 409},
 	{id: "createScope", body: `{"name":"Bad Name"}`, want: 400},
@@ -119,7 +118,9 @@ var story = []step{
 	{id: "check", body: `{"credential":"docs/crm","caller":"app","method":"POST","url":"http://b.example.com/v1/x"}`, want: 200},
 	{id: "check", body: `{"credential":"docs/crm","caller":"app","method":"GET","url":"https://evil.example.com/"}`, want: 200},
 	{id: "check", body: `{"credential":"docs/crm","caller":"app","method":"GET","url":"nonsense"}`, want: 400},
+	{id: "makeSetUpLink", want: 201},
 	{id: "createOperator", body: `{"name":"ada","groups":["sales"],"roles":["scope-admin:docs"]}`, want: 201},
+	{id: "makeSetUpLink", want: 409},
 	{id: "listOperators", want: 200},
 	{id: "showOperator", want: 200},
 	{id: "editOperator", body: `{"groups":[],"roles":["instance-admin"]}`, want: 200},

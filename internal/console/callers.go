@@ -10,7 +10,7 @@ import (
 )
 
 func (c *console) callerRoutes() {
-	c.page("GET /callers", (*visit).callers)
+	c.page("GET /callers", (*visit).callerList)
 	c.page("POST /callers", (*visit).createCaller)
 	c.page("GET /callers/+new", (*visit).newCaller)
 	const one = "/callers/{name}"
@@ -34,7 +34,7 @@ type callersPage struct {
 	Next  string // address of the next page; "" on the last
 }
 
-func (v *visit) callers() error {
+func (v *visit) callerList() error {
 	query := v.r.URL.Query()
 	page, err := v.Custody.Callers(v.r.Context(), v.ask(), keybearer.Query{Text: query.Get("q"), Cursor: query.Get("cursor"), Limit: 50})
 	if err != nil {
@@ -70,6 +70,9 @@ type callerForm struct {
 }
 
 func (v *visit) newCaller() error {
+	if err := v.forAdmins(); err != nil {
+		return err
+	}
 	query := v.r.URL.Query()
 	f := &form{Values: url.Values{"scopes": query["scopes"], "rate": {""}}}
 	return v.callerForm(http.StatusOK, "caller-new", callerForm{Form: f})

@@ -29,6 +29,7 @@ type newCredentialPage struct {
 type grantRows struct {
 	Rows    []grantRow
 	Callers []Option // to suggest, with the scopes that they are bound to
+	Part    bool     // as for ruleRows
 }
 
 type grantRow struct {
@@ -76,7 +77,9 @@ func (v *visit) redrawCredential() error {
 	focus := f.redraw(do)
 	switch {
 	case v.partial() && strings.HasSuffix(strings.TrimRight(do, "-0123456789"), "rule"):
-		return v.fragment("credential-new", "rule-rows-of", f.ruleRows(newCredentialPath, focus))
+		rows := f.ruleRows(newCredentialPath, focus)
+		rows.Part = true
+		return v.fragment("credential-new", "rule-rows-of", rows)
 	case v.partial():
 		rows, err := v.grantRows(f, focus)
 		if err != nil {
@@ -117,6 +120,7 @@ func (v *visit) newCredentialForm(status int, f *form, focus string) error {
 }
 
 func (v *visit) grantRows(f *form, focus string) (rows grantRows, err error) {
+	rows.Part = v.partial()
 	for _, n := range f.rowNumbers("grant") {
 		name := func(of string) string { return fmt.Sprintf("%s-%d", of, n) }
 		r := grantRow{n, f.field(name("subject"), "Who").From(subjectOptions), f.field(name("grant"), "Name"), f.field(name("level"), "May").From(levelOptions)}

@@ -201,7 +201,7 @@ func TestHTMXGetsThePartsThatItAsksFor(t *testing.T) {
 	}
 	ask("preview-0", "Is https://10.1.2.3/x private", "Admits", `!name="rule-0"`)
 	ask("preview-9", `!Admits`)
-	ask("add-rule", `<div id="rules">`, `name="rule-1" value="" class="mono"`, "autofocus")
+	ask("add-rule", `<div id="rules">`, `name="rule-1" value="" class="mono"`, "data-focus", "!autofocus")
 	ask("remove-rule-0", `<div id="rules">`, `name="rule-0" value=""`)
 	ask("add-grant", `<div id="grants">`, `name="grant-1"`, `<option value="billing">bound to docs</option>`, `<option value="other">global alone</option>`)
 }

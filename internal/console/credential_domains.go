@@ -171,6 +171,7 @@ func (v *visit) rulesForm(way *ruleWay, f *form) error {
 		return err
 	}
 	f = o.Form
+	f.askSecret()
 	p := &rulesPage{one: o, Way: *way, Stale: f.Problem != nil && f.Problem.Code == keybearer.Stale}
 	if f.Values == nil {
 		f.Values = v.r.URL.Query()

@@ -145,6 +145,7 @@ func (v *visit) edit() error {
 	switch f.Problem.Code {
 	case keybearer.SecretRequired, keybearer.SecretInvalid:
 		p.Ask, p.Widens = true, widensInWords(&o.Credential, now)
+		f.askSecret()
 	case keybearer.Stale:
 		p.Merge = v.mergeInto(&o, held, now)
 		p.Held = editValues(&o.Credential)
@@ -202,7 +203,7 @@ func widensInWords(c *custody.Credential, now url.Values) (words []string) {
 	for _, name := range policy.Widens(&c.Terms, &next) {
 		switch name {
 		case "kind", "header", "prefix":
-			if text := "it would be sent as " + asSent(&next) + ", and now as " + asSent(&c.Terms); len(words) == 0 {
+			if text := "it would be sent as " + asSent(&next) + " instead of " + asSent(&c.Terms); len(words) == 0 {
 				words = append(words, text)
 			}
 		case "require_user":

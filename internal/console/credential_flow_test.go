@@ -89,7 +89,7 @@ func TestAnEditThatWidensAsksForTheSecretInTheSameForm(t *testing.T) {
 	if a.status != 409 {
 		t.Fatalf("without the secret: %d", a.status)
 	}
-	a.wants("The secret was not given for this", "it would be sent as x-api-key: Key ••••, and now as Authorization: Bearer ••••", "it could open WebSockets")
+	a.wants("The secret was not given for this", "it would be sent as x-api-key: Key •••• instead of Authorization: Bearer ••••", "It is needed for this change.", "it could open WebSockets")
 	form = a.need(edit)
 	if !form.Has("secret") || form.Get("description") != "typed" || form.Get("kind") != "header" || form.Get("prefix") != "Key " {
 		t.Fatalf("the form holds %v", form)
@@ -103,7 +103,7 @@ func TestAnEditThatWidensAsksForTheSecretInTheSameForm(t *testing.T) {
 		t.Fatalf("with the secret: %d", a.status)
 	}
 	c := w.now(ref)
-	if c.Terms.Header != "X-Api-Key" || c.Terms.Prefix != "Key " || !c.Terms.WebSocket || c.Description != "typed" || c.Version != 3 {
+	if c.Terms.Header != "X-Api-Key" || c.Terms.Prefix != "Key " || !c.Terms.WebSocket || c.Description != "typed" || c.Version != 2 {
 		t.Errorf("now: %+v", c)
 	}
 	owner.get(pageOf(ref)).wants("Saved.", "X-Api-Key: Key ••••", "WebSockets allowed",

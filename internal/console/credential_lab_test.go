@@ -121,19 +121,22 @@ func (w *town) operator(name string, roles ...string) custody.Actor {
 	return get[custody.Actor](w.t)(w.custody.ActorByProof(w.t.Context(), proof))
 }
 
-// credential makes one in docs, with two versions of its secret, and grants as "app:billing use".
+// credential makes one in docs, with grants as "app:billing use" beside that of root.
 func (w *town) credential(name string, grants ...string) keybearer.Ref {
 	w.t.Helper()
-	ctx, ask, ref := w.t.Context(), w.by(w.root), keybearer.Ref{Scope: "docs", Name: name}
-	secret := custody.Secret{Value: keybearer.NewSecret(canary)}
-	get[custody.Credential](w.t)(w.custody.CreateCredential(ctx, ask, "docs", custody.NewCredential{
+	n := custody.NewCredential{
 		Name: name, Kind: keybearer.Bearer, Secret: secret, Description: "of " + name,
 		Rules: []custody.Destination{{Rule: "api.example.com/v1"}, {Rule: "*.crm.example.com", Methods: []string{"GET", "POST"}}},
-	}))
-	get[custody.Credential](w.t)(w.custody.SetSecret(ctx, ask, ref, secret))
-	w.grant(ref, grants...)
-	return ref
+	}
+	for _, g := range grants {
+		subject, text, _ := strings.Cut(g, " ")
+		n.Grants = append(n.Grants, keybearer.Grant{Subject: keybearer.Subject(subject), Level: get[keybearer.Level](w.t)(keybearer.ParseLevel(text))})
+	}
+	get[custody.Credential](w.t)(w.custody.CreateCredential(w.t.Context(), w.by(w.root), "docs", n))
+	return keybearer.Ref{Scope: "docs", Name: name}
 }
+
+var secret = custody.Secret{Value: keybearer.NewSecret(canary)}
 
 func (w *town) grant(ref keybearer.Ref, grants ...string) {
 	w.t.Helper()

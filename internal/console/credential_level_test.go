@@ -27,6 +27,10 @@ func tried(w *town, ref keybearer.Ref) {
 	get[custody.Credential](w.t)(w.custody.TryDestinations(w.t.Context(), w.by(w.root), ref, narrower))
 }
 
+func replaced(w *town, ref keybearer.Ref) {
+	get[custody.Credential](w.t)(w.custody.SetSecret(w.t.Context(), w.by(w.root), ref, secret))
+}
+
 func disabled(w *town, ref keybearer.Ref) {
 	get[custody.Credential](w.t)(w.custody.DisableCredential(w.t.Context(), w.by(w.root), ref))
 }
@@ -43,9 +47,9 @@ var deeds = []deed{
 		return only(c.EditCredential(ctx, ask, ref, custody.Patch{RequireUser: new(true)}))
 	}},
 	{"replace the secret", "/secret", "/secret", []string{"secret", canary}, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
-		return only(c.SetSecret(ctx, ask, ref, custody.Secret{Value: keybearer.NewSecret(canary)}))
+		return only(c.SetSecret(ctx, ask, ref, secret))
 	}},
-	{"roll back", "", "/rollback", nil, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
+	{"roll back", "", "/rollback", nil, replaced, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
 		return only(c.RollbackCredential(ctx, ask, ref))
 	}},
 	{"grant", "/permissions", "/permissions", []string{"subject_kind", "app", "subject", "sync", "level", "use"}, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
@@ -58,7 +62,7 @@ var deeds = []deed{
 		return only(c.RemoveDestination(ctx, ask, ref, "https://api.example.com/v1"))
 	}},
 	{"add a domain", "/domains/add?destinations=api.example.org", "/domains/add", []string{"secret", canary}, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
-		return only(c.AddDestinations(ctx, ask, ref, []custody.Destination{{Rule: "api.example.org"}}, custody.Secret{Value: keybearer.NewSecret(canary)}))
+		return only(c.AddDestinations(ctx, ask, ref, []custody.Destination{{Rule: "api.example.org"}}, secret))
 	}},
 	{"replace the domains", "/domains/replace?destinations=api.example.com/v1", "/domains/replace", nil, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
 		return only(c.ReplaceDestinations(ctx, ask, ref, narrower, custody.Secret{}))
@@ -199,7 +203,7 @@ func TestAPageSaysWhatIsLackingAndWhomToAsk(t *testing.T) {
 		get[custody.Credential](t)(w.custody.RemoveGrant(t.Context(), w.by(custody.Actor{Subject: "user:root"}), ref, "user:keeper"))
 	}
 	viewer.get(pageOf(ref) + "/history").wants("It takes the role scope-admin of docs")
-	keeper.get(pageOf(ref)+"/history").wants("root", "created it", "replaced the secret", "granted app:billing", "removed a grant user:keeper")
+	keeper.get(pageOf(ref)+"/history").wants("root", "created it", "granted user:keeper", "removed a grant user:keeper")
 	if viewer.get(pageOf(ref) + "/permissions").has("billing") {
 		t.Error("who holds view is shown the grants")
 	}

@@ -39,6 +39,15 @@ func (v *visit) setSecret() error {
 	return v.done(said, credentialPath(c.Scope, c.Name))
 }
 
+// askSecret marks the field of the secret, if a change needs it.
+func (f *form) askSecret() {
+	if f.Problem == nil || f.Problem.Code != keybearer.SecretRequired {
+		return
+	}
+	f.Problem.Detail, f.Problem.Hint, f.Problem.Field = "This lets the secret do more than it was given for.", "Type the secret below. What you typed is still there.", "secret"
+	f.Errors["secret"] = "It is needed for this change."
+}
+
 // givenSecret is what was typed into the fields of the part "secret-fields".
 func (v *visit) givenSecret() custody.Secret {
 	return custody.Secret{Username: v.secret("username"), Value: v.secret("secret"), KeepBlanks: v.r.PostFormValue("keep_blanks") == "on"}

@@ -73,5 +73,6 @@ func bounce(w http.ResponseWriter, path string) {
 		path = "; url=" + html.EscapeString(path)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Referrer-Policy", "strict-origin") // its address may hold a code
 	_, _ = io.WriteString(w, `<!doctype html><html lang="en"><head><meta http-equiv="refresh" content="0`+path+`"><title>Keybearer</title></head><body><p>One moment.</p></body></html>`)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func (c *console) operatorRoutes() {
-	c.page("GET /operators", (*visit).operators)
+	c.page("GET /operators", (*visit).operatorList)
 	c.page("POST /operators", (*visit).createOperator)
 	c.page("GET /operators/+new", (*visit).newOperator)
 	const one = "/operators/{name}"
@@ -54,7 +54,7 @@ func rowOf(o custody.Operator) operatorRow {
 	return row
 }
 
-func (v *visit) operators() error {
+func (v *visit) operatorList() error {
 	query := v.r.URL.Query()
 	page, err := v.Custody.Operators(v.r.Context(), v.ask(), keybearer.Query{Text: query.Get("q"), Cursor: query.Get("cursor"), Limit: 50})
 	if err != nil {
@@ -81,6 +81,9 @@ type operatorForm struct {
 }
 
 func (v *visit) newOperator() error {
+	if err := v.forAdmins(); err != nil {
+		return err
+	}
 	return v.operatorForm(http.StatusOK, "operator-new", operatorForm{Form: &form{}})
 }
 

@@ -17,6 +17,7 @@ import (
 type ruleRows struct {
 	Rows []ruleRow
 	Post string // where the buttons send the form: its handler calls redraw, and shows the form again
+	Part bool   // they are for htmx: a new row gets the focus only from who has not gone on, so that nobody types a secret into it
 }
 
 type ruleRow struct {

@@ -1,6 +1,9 @@
 package console
 
 import (
+	"context"
+	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -99,12 +102,23 @@ func (v *visit) asking() custody.Ask {
 	return a
 }
 
-// onKey does something with a scope's key, and says so. What keeps it from being done is shown on the scope's page.
-func (v *visit) onKey(do func(name string) (custody.Scope, error), done, begun string) error {
-	name := v.r.PathValue("scope")
-	s, err := do(name)
+// KeyMark tells one state of a scope's key from the next: what a form was made for that changes the key.
+func (s *scopeRow) KeyMark() string {
+	if s.Key == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d.%d", s.Key.Generation, s.Key.Version)
+}
+
+// onKey does something with a scope's key, and says so. What keeps it from being done is told on the scope's page.
+func (v *visit) onKey(do func(context.Context, custody.Ask, string) (custody.Scope, error), done, begun string) error {
+	ctx, name, ask := v.r.Context(), v.r.PathValue("scope"), v.asking()
+	if now, err := v.Custody.Scope(ctx, v.ask(), name); err == nil && ask.Revision != 0 && v.r.PostFormValue("key") == (&scopeRow{Scope: now}).KeyMark() {
+		ask.Revision = now.Revision // a new credential changes the scope, too, and is no reason to ask again
+	}
+	s, err := do(ctx, ask, name)
 	if err != nil {
-		if p := problem(err, v.id); p.Status < 500 && p.Code != keybearer.NotFound && p.Code != keybearer.Forbidden && p.Code != keybearer.Unauthenticated {
+		if p := problem(err, v.id); p.Code == keybearer.Stale || p.Status == http.StatusConflict {
 			v.complain("Not done. " + p.Detail)
 			return v.redirect(scopePath(name))
 		}
@@ -117,21 +131,15 @@ func (v *visit) onKey(do func(name string) (custody.Scope, error), done, begun s
 }
 
 func (v *visit) generateKey() error {
-	return v.onKey(func(name string) (custody.Scope, error) {
-		return v.Custody.GenerateKey(v.r.Context(), v.ask(), name)
-	}, "Generated the key of ", "")
+	return v.onKey(v.Custody.GenerateKey, "Generated the key of ", "")
 }
 
 func (v *visit) rotateKey() error {
-	return v.onKey(func(name string) (custody.Scope, error) {
-		return v.Custody.RotateKey(v.r.Context(), v.asking(), name)
-	}, "Rotated the key of ", "Rotating the key of ")
+	return v.onKey(v.Custody.RotateKey, "Rotated the key of ", "Rotating the key of ")
 }
 
 func (v *visit) moveKey() error {
-	return v.onKey(func(name string) (custody.Scope, error) {
-		return v.Custody.MoveKey(v.r.Context(), v.asking(), name)
-	}, "Moved the key of ", "Moving the secrets of ")
+	return v.onKey(v.Custody.MoveKey, "Moved the key of ", "Moving the secrets of ")
 }
 
 // scopeEditPage is the form that changes a scope.

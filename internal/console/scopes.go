@@ -138,10 +138,21 @@ func stateOfKey(s *custody.Scope) keyState {
 	return keyState{badge{"good", "ready"}, "The key seals and opens the secrets of this scope, and of no other."}
 }
 
+// forAdmins keeps a form from whoever could not send it anyway. Custody decides.
+func (v *visit) forAdmins() error {
+	if v.person.InstanceAdmin() {
+		return nil
+	}
+	return keybearer.NewError(keybearer.Forbidden, "this needs the role instance-admin").WithHint("ask an instance admin")
+}
+
 // newScopePage is the form that makes a scope.
 type newScopePage struct{ Form *form }
 
 func (v *visit) newScope() error {
+	if err := v.forAdmins(); err != nil {
+		return err
+	}
 	return v.show("scope-new", "New scope", newScopePage{&form{}})
 }
 

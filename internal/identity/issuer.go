@@ -81,7 +81,7 @@ func (c *IssuerConfig) Check() error {
 // secure reports whether text is an https address without a user.
 func secure(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.Opaque == ""
+	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil
 }
 
 // Issuer makes JWTs that are believed. It follows the issuer's keys until Close. It is safe for concurrent use.
@@ -98,7 +98,7 @@ type Issuer struct {
 
 	mu     sync.Mutex
 	flight chan struct{} // closed when the fetch under way has ended; nil: there is none
-	begun  time.Time     // when the last one began
+	begun  time.Time     // when the last one began; zero, and so long ago: none has
 	failed error         // of the last one
 }
 
@@ -163,19 +163,23 @@ func (i *Issuer) follow() {
 		i.mu.Lock()
 		failed := i.failed
 		i.mu.Unlock()
-		pause := refreshEvery - rand.N(refreshEvery/10) // not all nodes at once
-		switch {
-		case i.config.JWKSFile != "":
-			pause = watchEvery
-		case failed != nil:
-			pause = retryEvery
-		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(i.pause(failed)):
 		case <-i.ctx.Done():
 			return
 		}
 	}
+}
+
+// pause is how long to wait before asking again, after what came of the last time.
+func (i *Issuer) pause(failed error) time.Duration {
+	switch {
+	case i.config.JWKSFile != "":
+		return watchEvery
+	case failed != nil:
+		return retryEvery
+	}
+	return refreshEvery - rand.N(refreshEvery/10) // not all nodes at once
 }
 
 // ask sees to it that the keys are asked for, unless that was begun a moment ago. The channel, nil in that case, is closed when the answer has
@@ -187,7 +191,7 @@ func (i *Issuer) ask(pause time.Duration) <-chan struct{} {
 	switch {
 	case i.flight != nil:
 		return i.flight
-	case i.ctx.Err() != nil, !i.begun.IsZero() && now.Sub(i.begun) < pause:
+	case i.ctx.Err() != nil, now.Sub(i.begun) < pause:
 		return nil
 	}
 	done := make(chan struct{})

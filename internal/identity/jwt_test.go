@@ -227,6 +227,7 @@ func TestAWrongJWTProvesNobody(t *testing.T) {
 		{"signature cut", head + "." + payload + "." + signature[:40], "does not fit"},
 		{"payload of another", head + "." + strings.Split(says("sub", "root"), ".")[1] + "." + signature, "does not fit"},
 		{"header no JSON", "AAAA." + payload + "." + signature, "no header"},
+		{"header and more", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"ES256" ,"kid":"es256"}`)) + "!." + payload + "." + signature, "no header"},
 		{"header null", base64.RawURLEncoding.EncodeToString([]byte("null")) + "." + payload + "." + signature, "no header"},
 		{"two parts more", good + ".AAAA", "compact"},
 		{"five parts", good + ".AAAA.AAAA", "encrypted"},
@@ -241,6 +242,8 @@ func TestAWrongJWTProvesNobody(t *testing.T) {
 		{"exp before all time", says("exp", -1), "cannot be read: exp"},
 		{"exp beyond all time", says("exp", json.RawMessage("1e300")), "cannot be read: exp"},
 		{"not yet", says("nbf", now.Add(61*time.Second).Unix()), "not valid yet"},
+		{"exp at the end of all time", says("exp", 253402300800), "cannot be read: exp"},
+		{"nbf at the beginning of all time", says("nbf", 0), "cannot be read: nbf"},
 		{"nbf a text", says("nbf", "0"), "cannot be read: nbf"},
 		{"made in the future", says("iat", now.Add(61*time.Second).Unix()), "not valid yet"},
 		{"iat a list", says("iat", []int{1}), "cannot be read: iat"},
@@ -321,6 +324,14 @@ func TestAJWTForOthersIsNoEvidence(t *testing.T) {
 		"two dots":              "..",
 		"dots and e":            ".eyJ..ey.ew.",
 		"empty":                 "",
+		"an end without a dot":  ".eyJpc3MiOiJh",
+		"no whole base64":       ".eyJhb.",
+		"basic for others":      "Basic " + base64.StdEncoding.EncodeToString([]byte("docs/crm:secret")),
+		"basic alone":           "Basic ",
+		"no object":             ".eyJ0.",
+		"a list of ours":        ".ew" + ".",
+		"a payload and no dot":  "." + strings.TrimSuffix(strings.SplitAfterN(es.Sign(t, nil, claims(now)), ".", 3)[1], ".") + " .",
+		"of another scheme":     "Cipher" + base64.StdEncoding.EncodeToString([]byte("docs/crm:"+es.Sign(t, nil, claims(now)))),
 	} {
 		if j.Recognize(token) || j.Recognize("Bearer "+token) {
 			t.Errorf("%s: recognized", name)
@@ -340,9 +351,24 @@ func TestAProofIsRecognizedWhereverItStands(t *testing.T) {
 		token, "Bearer " + token, "bearer  " + token, "session=" + token + "; theme=dark", "s:" + token + ".signature", `{"token":"` + token + `"}`,
 		"Basic " + base64.StdEncoding.EncodeToString([]byte("docs/crm:"+token)), "DPoP " + token, "." + token, token[:len(token)-20],
 		"eyJhbGciOiJub25lIn0.eyJpc3MiOiJvdGhlciJ9.x " + token,
+		"Basic " + base64.StdEncoding.EncodeToString([]byte("docs/crm:a"+token)) + "?",
+		es.SignText(t, nil, fmt.Sprintf("{\n\"iss\":%q,\"aud\":%q}", iss, ours)), es.SignText(t, nil, fmt.Sprintf(`{"iss":%q,"aud":%q,"x":"???>>>~~~"}`, iss, ours)),
+		es.SignText(t, nil, fmt.Sprintf(`{"aud":%q,"aud":"other","iss":%q,"iss":"other"}`, ours, iss)),
 	} {
 		if !j.Recognize(text) {
 			t.Errorf("not recognized: %s", text)
+		}
+	}
+}
+
+// What is no text is not an empty one.
+func TestAClaimThatIsNotThereIsNobodys(t *testing.T) {
+	now, k := time.Now(), signer(t, "ES256")
+	j := openJWT(t, config(keyFile(t, k)), nobody{})
+	j.Names = map[string]string{"": "billing"}
+	for _, sub := range []any{nil, json.RawMessage("null"), 1} {
+		if who, err := identify(t, j, now, k.Sign(t, nil, claims(now, "sub", sub))); who != "" || keybearer.CodeOf(err) != keybearer.CallerUnauthenticated {
+			t.Errorf("%v: %q, %v", sub, who, err)
 		}
 	}
 }
@@ -389,7 +415,7 @@ func TestTheTypeIsCheckedWhenItIsAskedFor(t *testing.T) {
 	c := config(keyFile(t, es))
 	c.Type = "at+jwt"
 	j := openJWT(t, c, billing(t))
-	for typ, holds := range map[string]bool{"at+jwt": true, "AT+JWT": true, "application/at+jwt": true, "JWT": false, "": false, "application/": false} {
+	for typ, holds := range map[string]bool{"at+jwt": true, "AT+JWT": true, "application/at+jwt": true, "JWT": false, "": false, "application/": false, "bpplication/at+jwt": false} {
 		if who, _ := identify(t, j, now, es.Sign(t, map[string]any{"typ": typ}, claims(now))); (who == "billing") != holds {
 			t.Errorf("typ %q: %q", typ, who)
 		}

@@ -12,7 +12,8 @@ import (
 // text, and does no I/O. A JWT of the same issuer for another audience is the app's own affair.
 func (i *Issuer) Concerns(text string) bool {
 	if len(text) > 6 && strings.EqualFold(text[:6], "basic ") {
-		if pair, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text[6:])); err == nil && i.Concerns(string(pair)) {
+		pair, _ := base64.StdEncoding.DecodeString(strings.TrimSpace(text[6:])) // as far as it is base64: others may read on
+		if i.Concerns(string(pair)) {
 			return true
 		}
 	}
@@ -40,14 +41,9 @@ func isBase64URL(r rune) bool {
 
 // made reports whether a payload says that it is the issuer's, for our audience. One that says so among other things is a proof, too, if a wrong one.
 func (i *Issuer) made(payload string) bool {
-	b, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return false
-	}
+	b, _ := base64.RawURLEncoding.DecodeString(payload) // as far as it is base64: others may read on
 	d := json.NewDecoder(bytes.NewReader(b))
-	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
-		return false
-	}
+	_, _ = d.Token() // "{", by which it was found
 	var ours, forUs bool
 	for d.More() {
 		name, err := d.Token()

@@ -92,11 +92,7 @@ func (u *Users) Prove(ctx context.Context, assertion string, caller *keybearer.C
 }
 
 func refuseUser(detail, hint string) error {
-	err := keybearer.NewError(keybearer.UserRequired, "the acting user's assertion "+detail)
-	if hint != "" {
-		err = err.WithHint(hint)
-	}
-	return err
+	return keybearer.NewError(keybearer.UserRequired, "the acting user's assertion "+detail).WithHint(hint)
 }
 
 func (i *userIssuer) prove(ctx context.Context, assertion string, caller *keybearer.Caller, at time.Time) (*keybearer.User, error) {

@@ -193,6 +193,15 @@ func TestAnAssertionThatDoesNotHold(t *testing.T) {
 	}
 }
 
+// Who is made for nobody is not made for whom the empty name is bound to.
+func TestAnAssertionForNobodyIsNobodys(t *testing.T) {
+	now, k := time.Now(), signer(t, "ES256")
+	u := openUsers(t, k, func(c *identity.UserIssuer) { c.Parties[""] = "billing" })
+	if _, err := u.Prove(t.Context(), k.Sign(t, nil, assertion(now, "azp", nil)), billingApp, now); keybearer.CodeOf(err) != keybearer.UserRequired {
+		t.Errorf("got %v", err)
+	}
+}
+
 // No assertion is taken that was made longer ago than max_age and the leeway.
 func TestNoAssertionIsOlderThanItMayLive(t *testing.T) {
 	now, k := time.Now(), signer(t, "ES256")
@@ -229,7 +238,7 @@ func TestTwoIssuersOfActingUsers(t *testing.T) {
 		{b, "https://a.example", billingApp, "does not have"}, // one issuer cannot speak for the other
 		{a, "https://b.example", shopApp, "does not have"},
 	} {
-		user, err := u.Prove(t.Context(), c.key.Sign(t, nil, assertion(now, "iss", c.issuer, "azp", c.caller.Name)), c.caller, now)
+		user, err := u.Prove(t.Context(), c.key.Sign(t, nil, assertion(now, "iss", c.issuer, "azp", c.caller.Name, "", []string{"root"})), c.caller, now)
 		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s by %s for %s: %v, want %q", c.issuer, c.key.ID, c.caller.Name, err, c.says)
 		}

@@ -26,6 +26,7 @@ func TestWhatGoesOnOfARequest(t *testing.T) {
 		{"forwarded for", plain, "X-Forwarded-For", "a", ""},
 		{"an override, the rule open", plain, "X-HTTP-Method", "a", "a"},
 		{"an override", filter{strict: true}, "X-HTTP-Method", "a", ""},
+		{"something else, the rule narrow", filter{strict: true}, "X-Any", "a", "a"},
 		{"basic", plain, "Authorization", "Basic YTpi", "Basic YTpi"},
 		{"NTLM", plain, "Authorization", " ntlm abc", ""},
 		{"Negotiate", plain, "Authorization", "Negotiate", ""},
@@ -46,6 +47,8 @@ func TestWhatGoesOnOfARequest(t *testing.T) {
 		{"a session of the console alone", filter{cookies: true}, "Cookie", "__Host-keybearer-session=x", ""},
 		{"no cookie", filter{cookies: true}, "Cookie", "", ""},
 		{"a trace", plain, "Traceparent", "a", ""},
+		{"a trace's state", plain, "Tracestate", "a", ""},
+		{"a trace's baggage", plain, "Baggage", "a", ""},
 		{"a trace that may", filter{trace: true}, "Tracestate", "a", "a"},
 		{"baggage that may", filter{trace: true}, "Baggage", "a", "a"},
 		{"a Bcookie", plain, "Bcookie", "a", "a"},
@@ -68,6 +71,7 @@ func TestATokenOfOursInAnyProofIsFound(t *testing.T) {
 		{"authorization", basicOf(secret.Reveal() + ":"), true},
 		{"authorization", basicOf("a:b"), false},
 		{"authorization", "Basic ?", false},
+		{"authorization", basicOf("a:b"+secret.Reveal()) + "?", true},
 		{"x-any", basicOf("a:" + secret.Reveal()), false}, // nobody reads it as a proof
 		{"x-any", "a", false},
 	} {
@@ -89,7 +93,7 @@ func TestWhatARequestNominates(t *testing.T) {
 			}
 		}
 	}
-	for name, want := range map[string]string{"x-a": "x-a", "X-A": "x-a", "x_a": "x-a", "x.a": "x-a", "x-Z": "x-z", "A": "a", "": ""} {
+	for name, want := range map[string]string{"x-a": "x-a", "X-A": "x-a", "x_a": "x-a", "x.a": "x-a", "x-Z": "x-z", "A": "a", "_": "-", ".": "-", "": ""} {
 		if got := fold(name); got != want {
 			t.Errorf("%q is folded to %q", name, got)
 		}

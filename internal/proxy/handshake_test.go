@@ -36,9 +36,10 @@ func TestWhichRequestsWishForAWebSocket(t *testing.T) {
 		{name: "two keys", fields: map[string][]string{"Sec-WebSocket-Key": {key, key}}, wished: true, wrong: true},
 		{name: "a key that is no base64", fields: map[string][]string{"Sec-WebSocket-Key": {"?"}}, wished: true, wrong: true},
 		{name: "a key of 15 bytes", fields: map[string][]string{"Sec-WebSocket-Key": {"dGhlIHNhbXBsZSBub25j"}}, wished: true, wrong: true},
+		{name: "a key and more", fields: map[string][]string{"Sec-WebSocket-Key": {key + "x"}}, wished: true, wrong: true},
 		{name: "a key in a spelling of its own", fields: map[string][]string{"Sec-WebSocket-Key": {"dGhlIHNhbXBsZSBub25jZR=="}}, wished: true, wrong: true},
 	} {
-		call := &Call{Method: "GET", Upgradable: true}
+		call := &Call{Method: "GET", Upgradable: true, Fields: []Field{{"X-Any", "upgrade"}}}
 		for name, values := range good {
 			if changed, ok := c.fields[name]; ok {
 				values = changed

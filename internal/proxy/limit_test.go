@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -366,6 +367,17 @@ func TestABucketThatIsNotFullIsKept(t *testing.T) {
 
 // A quota that was swept between the look-up and the entry is not entered: the one in its place is.
 func TestASweptQuotaIsNotEntered(t *testing.T) {
+	old := &quota{gone: true}
+	if v, _ := old.enter(keybearer.Limits{}, time.Now()); v != swept || old.under != 0 {
+		t.Errorf("%v, %d under way", v, old.under)
+	}
+	for range 100 {
+		enterSwept(t)
+	}
+}
+
+func enterSwept(t *testing.T) {
+	t.Helper()
 	l := newLimits(keybearer.Limits{}, 0)
 	key := quotaKey{caller: "cal_a"}
 	gone := &quota{gone: true}
@@ -378,6 +390,7 @@ func TestASweptQuotaIsNotEntered(t *testing.T) {
 		}
 		entry <- q
 	}()
+	runtime.Gosched()
 	l.mu.Lock()
 	delete(l.quotas, key)
 	l.mu.Unlock()

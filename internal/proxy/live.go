@@ -91,11 +91,8 @@ func (g *Gate) watch(quit <-chan struct{}) {
 	silence, proofs := time.NewTicker(confirm/2), time.NewTicker(confirm)
 	defer silence.Stop()
 	defer proofs.Stop()
+	var later <-chan time.Time // nil: nothing is unsure
 	for {
-		var later <-chan time.Time
-		if len(unsure) > 0 {
-			later = time.After(lookAgain)
-		}
 		select {
 		case <-g.live.wake:
 		case <-later:
@@ -111,7 +108,10 @@ func (g *Gate) watch(quit <-chan struct{}) {
 		case <-quit:
 			return
 		}
-		unsure = g.look(unsure)
+		unsure, later = g.look(unsure), nil
+		if len(unsure) > 0 {
+			later = time.After(lookAgain)
+		}
 	}
 }
 

@@ -22,9 +22,14 @@ const closing = 5 * time.Second
 // goroutine: a request that never ends would keep the configuration that serves it. There is no limit to silence: pings are for apps, and a peer that is
 // gone is found by TCP's keep-alive.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, p *Pass, resp *response) *keybearer.Error {
+	var here net.Conn
+	var rw *bufio.ReadWriter
 	there, ok := resp.Body.(io.ReadWriteCloser)
-	here, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil || !ok {
+	err := errors.ErrUnsupported // of a transport that gives no connection
+	if ok {
+		here, rw, err = http.NewResponseController(w).Hijack()
+	}
+	if err != nil {
 		resp.Body.Close()
 		resp.release()
 		return &keybearer.Error{Code: keybearer.Internal, Op: "hijack", Err: err}

@@ -404,6 +404,9 @@ func TestASafeFitsOneCiphertextUnderOneKey(t *testing.T) {
 			t.Errorf("it fits another %s", name)
 		}
 	}
+	if f.scope.Key = nil; f.fits(scope(), credential()) {
+		t.Error("one without a key fits")
+	}
 }
 
 func TestASecretIsLetGoOfWithItsRecord(t *testing.T) {

@@ -84,6 +84,63 @@ func TestMessagesAreScrubbedWhateverTheirFragments(t *testing.T) {
 	})
 }
 
+// What the random ones find, in one stream: a secret in a message, in a control frame, and over fragments with control frames and empty ones between.
+func TestASecretOverFragmentsIsFoundHoweverTheyArrive(t *testing.T) {
+	s := of("s3cret-token", "token-two")
+	var sent, want []byte
+	for _, f := range []struct {
+		opcode  byte
+		final   bool
+		payload string
+		kept    string
+	}{
+		{1, true, "a s3cret-token b", "a ************ b"},
+		{9, true, "ping s3cret-token", "ping ************"},
+		{1, false, "a s3cr", "a ****"},
+		{9, true, "", ""},
+		{0, false, "et-", "***"},
+		{0, false, "", ""},
+		{10, true, "s3cret-", "s3cret-"},
+		{0, false, "token", "*****"},
+		{9, true, "token-two", "*********"},
+		{0, false, "-two s3cret", "**** s3cret"},
+		{0, true, "", ""},
+		{2, true, "-token", "-token"},
+		{1, false, "s3", "s3"},
+		{0, true, "c", "c"},
+		{8, true, "s3cret-toke", "***********"},
+	} {
+		sent = frame{f.opcode, f.final, f.payload}.append(sent)
+		want = frame{f.opcode, f.final, f.kept}.append(want)
+	}
+	for at := range len(sent) + 1 {
+		if got := must(io.ReadAll(s.Frames(split(string(sent), at)))); !bytes.Equal(got, want) {
+			t.Fatalf("split at %d:\n%q, want\n%q", at, got, want)
+		}
+	}
+	for n := 1; n < 8; n++ {
+		if got := must(io.ReadAll(s.Frames(&steps{bytes.Clone(sent), n}))); !bytes.Equal(got, want) {
+			t.Fatalf("in steps of %d:\n%q, want\n%q", n, got, want)
+		}
+	}
+}
+
+// Between what is held and what comes, no more is kept than a limit allows, and then nothing more is read.
+func TestWhatIsHeldOfFramesIsBounded(t *testing.T) {
+	f := of("s3cret-token").Frames(bytes.NewReader(nil))
+	f.out, f.node = []byte("s3cret-"), f.a.mask(0, []byte("s3cret-"), 0)
+	f.settle()
+	if f.ready != 0 || f.err != nil {
+		t.Errorf("%d bytes go on, %v", f.ready, f.err)
+	}
+	for range maxHeld + 200 {
+		f.skip(0)
+	}
+	if f.settle(); !errors.Is(f.err, ErrFrames) || len(f.gaps) != 1 || f.gaps[0] != (gap{7, len(f.out)}) {
+		t.Errorf("%d bytes are held, %v, gaps %v", len(f.out)-f.ready, f.err, f.gaps)
+	}
+}
+
 func TestFramesOfEveryLength(t *testing.T) {
 	s := of("s3cret-token")
 	for _, n := range []int{0, 12, 125, 126, 127, 65535, 65536, 200_000} {

@@ -272,6 +272,43 @@ print(json.dumps({'quote': u.quote(s), 'quote all': u.quote(s, safe=''), 'quote_
 	return all
 }
 
+// Of each byte by itself, beside two encoders of the standard library.
+func TestEachByteIsEncodedAsOthersDo(t *testing.T) {
+	for c := range 256 {
+		text := string([]byte{byte(c)})
+		if got, want := percent(text, "-_.~", true, upper), url.QueryEscape(text); got != want {
+			t.Errorf("in a query %q is %q, want %q", text, got, want)
+		}
+		if got, want := percent(text, "-_.~$&+=:@", false, upper), url.PathEscape(text); got != want {
+			t.Errorf("in a path %q is %q, want %q", text, got, want)
+		}
+		if got, want := percent(text, "", true, lower), fmt.Sprintf("%%%02x", c); got != want && c != ' ' {
+			t.Errorf("in full %q is %q, want %q", text, got, want)
+		}
+	}
+	if got := units(`a\b"c`, func(rune) bool { return false }, upper); got != `a\\b\"c` {
+		t.Errorf("in JSON: %s", got)
+	}
+	if all := jsons("~€"); !slices.Contains(all, `~\u20ac`) || !slices.Contains(all, "~€") {
+		t.Errorf("in JSON: %q", all)
+	}
+	all := htmls(`<a"b'c&d>`)
+	for _, want := range []string{html.EscapeString(`<a"b'c&d>`), `&lt;a&quot;b'c&amp;d&gt;`, `&lt;a"b&apos;c&amp;d&gt;`} {
+		if !slices.Contains(all, want) {
+			t.Errorf("in HTML: not %q", want)
+		}
+	}
+}
+
+// The forms stay in their order when the machine is made of them: the short ones come first.
+func TestFormsStayInOrder(t *testing.T) {
+	words := []string{"bbbbbbbb", "aaaaaaaaa"}
+	newAutomaton(words)
+	if !slices.Equal(words, []string{"bbbbbbbb", "aaaaaaaaa"}) {
+		t.Errorf("%q", words)
+	}
+}
+
 // A secret inside a longer text that is encoded leaves at most the bits that it shares with its neighbours.
 func TestBase64OfALongerTextIsFoundAtEveryAlignment(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -23,7 +23,7 @@ func (r *Register) OfferSetUp(ctx context.Context, c *custody.Custody, ask custo
 	r.setUp.Lock()
 	defer r.setUp.Unlock()
 	r.setUp.hash, r.setUp.until = sha256.Sum256([]byte(text)), r.now().Add(SetUpTime)
-	return keybearer.NewSecret(text), r.setUp.until.UTC(), nil
+	return keybearer.NewSecret(text), r.setUp.until.UTC().Truncate(time.Second), nil
 }
 
 // holds reports whether the code is that of the link. The caller holds the lock.

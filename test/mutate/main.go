@@ -9,7 +9,7 @@
 // the reason in survivors.txt; every other survivor is a hole in the tests.
 //
 //	go run ./test/mutate                        # every package of targets.go
-//	go run ./test/mutate -only internal/dial    # one package, nothing is written
+//	go run ./test/mutate -only internal/dial    # one package, and its part of the page
 //	go run ./test/mutate -only policy -match '^decide.go' -v
 package main
 
@@ -21,7 +21,6 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 )
@@ -66,8 +65,8 @@ func main() {
 	if len(all) == 0 {
 		fail(fmt.Errorf("%s is not in targets.go", *only))
 	}
-	if *only == "" && *match == "" && o.within == 0 {
-		if err := report("docs/mutation.md", all, explained); err != nil {
+	if *match == "" && o.within == 0 {
+		if err := report(page, all, explained); err != nil {
 			fail(err)
 		}
 	}
@@ -109,46 +108,6 @@ func reasonFor(explained map[string]string, name string) string {
 		}
 	}
 	return ""
-}
-
-// report writes what was found as a page.
-func report(path string, all []score, explained map[string]string) error {
-	var b strings.Builder
-	b.WriteString("# Breaking the guards\n\nWritten by `make mutate`. Every condition, comparison and statement of the guards was changed, one at a time, and the\n" +
-		"package's own tests were run against each change. What a mutant is and how it is made is told in `test/mutate`.\n\n" +
-		"| package | files | mutants | killed | cannot matter | holes |\n|---|---|---|---|---|---|\n")
-	var mutants, killed, harmless, holes int
-	for _, s := range all {
-		fmt.Fprintf(&b, "| `%s` | %d | %d | %d (%.1f %%) | %d | %d |\n", s.dir, s.files, s.mutants, s.killed, s.percent(), s.explained, len(s.holes))
-		mutants, killed, harmless, holes = mutants+s.mutants, killed+s.killed, harmless+s.explained, holes+len(s.holes)
-	}
-	total := score{mutants: mutants, killed: killed}
-	fmt.Fprintf(&b, "| together | | %d | %d (%.1f %%) | %d | %d |\n\n", mutants, killed, total.percent(), harmless, holes)
-	b.WriteString("## Survivors\n\n")
-	for _, s := range all {
-		for _, m := range s.holes {
-			fmt.Fprintf(&b, "- `%s`: **a hole in the tests**\n", m)
-		}
-		for _, m := range s.survivors {
-			fmt.Fprintf(&b, "- `%s`: %s\n", m, reasonFor(explained, m))
-		}
-	}
-	return os.WriteFile(path, []byte(b.String()), 0o644)
-}
-
-// score is what became of the mutants of a package.
-type score struct {
-	dir                        string
-	files                      int
-	mutants, killed, explained int
-	survivors, holes           []string
-}
-
-func (s *score) percent() float64 { return 100 * float64(s.killed) / float64(max(s.mutants, 1)) }
-
-func (s *score) sort() {
-	slices.Sort(s.survivors)
-	slices.Sort(s.holes)
 }
 
 func fail(err error) {

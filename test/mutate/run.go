@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,7 +33,6 @@ func run(ctx context.Context, t target, o options, explained map[string]string) 
 	if err != nil {
 		return s, err
 	}
-	tests.within = o.within
 	if err := tests.measure(ctx); err != nil {
 		return s, err
 	}
@@ -43,7 +43,12 @@ func run(ctx context.Context, t target, o options, explained map[string]string) 
 	for range o.jobs {
 		workers.Go(func() {
 			for id := range next {
-				killed := tests.kills(ctx, id)
+				function, _, _ := strings.Cut(names[id], ":")
+				within := o.within
+				if reasonFor(explained, names[id]) != "" {
+					within = time.Second // enough to see whether the reason is a wrong one
+				}
+				killed := tests.kills(ctx, id, function, within)
 				if ctx.Err() != nil {
 					return
 				}

@@ -5,6 +5,7 @@
 //   data-keys         a box that switches keys on and off
 //   data-opens="id"   opens a dialog instead of following the link; data-closes="id" closes it
 //   data-copy         copies the text beside it; hidden where there is no JavaScript
+//   data-focus        in a part that came: gets the focus, unless somebody went on to another field meanwhile
 //   data-shows="id"   what is typed appears in the element with the id; data-empty is what stands there while nothing is, and with
 //                     data-case="header" it is spelled as the name of a header
 "use strict";
@@ -115,6 +116,7 @@ function leave(toast) {
 function arm(root) {
   for (const e of root.querySelectorAll("[data-copy]")) e.hidden = false;
   for (const e of root.querySelectorAll(".toast")) leave(e);
+  if (document.activeElement === document.body) root.querySelector("[data-focus]")?.focus(); // nobody's typing is led elsewhere
   for (const e of root.querySelectorAll("[data-shows]")) e.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
