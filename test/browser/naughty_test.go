@@ -23,6 +23,8 @@ func TestNaughtyStringsAreNothingButText(t *testing.T) {
 		t.Fatal(len(list), err)
 	}
 	w := newWorld(t)
+	w.Do(t, "", "operator", "create", "eve")
+	w.Do(t, "", "grant", "add", "docs/crm", "user:ada", "administer")
 	w.play("naughty", map[string]any{"strings": list}, map[string]call{
 		// ask(paths) asks the proxy for each of the paths, byte for byte.
 		"ask": func(args []json.RawMessage) (any, error) {

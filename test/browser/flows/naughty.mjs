@@ -13,12 +13,22 @@ const ours = [
 // Forms, what has to be chosen in them, and which part of the strings goes through them: one in so many.
 const forms = [
   { path: "/credentials/new?scope=docs", every: 2, choose: (page) => page.getByRole("radio", { name: "Bearer" }).check() },
-  { path: "/credentials/docs/crm/edit", every: 6 },
+  { path: "/credentials/docs/crm/edit", every: 12 },
+  { path: "/credentials/docs/crm/permissions", every: 12 },
+  { path: "/scopes/+new", every: 12 },
+  { path: "/scopes/docs/edit", every: 12 },
+  { path: "/callers/+new", every: 12 },
+  { path: "/callers/billing/edit", every: 12 },
+  { path: "/operators/+new", every: 12 },
+  { path: "/operators/eve/edit", every: 12 },
 ];
 
 // Lists, and the form that makes what they list. A description is the only text there that may hold anything.
 const lists = [
   { of: "credentials", form: "/credentials/new", every: 1, fields: { scope: "docs", kind: "bearer", secret: "typed-secret" } },
+  { of: "scopes", form: "/scopes/+new", every: 10, fields: {} },
+  { of: "callers", form: "/callers/+new", every: 10, fields: { proof: "other", scopes: "docs" } },
+  { of: "operators", form: "/operators/+new", every: 10, fields: { proof: "other" } },
 ];
 
 export default async function (b) {
@@ -65,7 +75,7 @@ export default async function (b) {
         const action = await page.locator("main form").last().getAttribute("action");
         for (const [i, description] of strings.entries()) {
           if (i % every) continue;
-          const answer = await page.request.post(action, { form: { ...fields, name: `n-${i}`, description }, headers: { Origin: b.url }, maxRedirects: 0 });
+          const answer = await page.request.post(action, { form: { ...fields, name: `n-${i}`, description, nonce: `form_${of}_${i}` }, headers: { Origin: b.url }, maxRedirects: 0 });
           assert.ok([303, 400, 422].includes(answer.status()), `${JSON.stringify(description)}: ${answer.status()}`);
           if (answer.status() === 303) taken.push([`n-${i}`, description]);
         }
