@@ -200,7 +200,7 @@ func TestTheRuleThatAdmitsTheAddressIsTold(t *testing.T) {
 	n := &notes{}
 	l := newLab(t, noted(n))
 	terms := l.bearer()
-	terms.Rules = []keybearer.Rule{must(policy.ParseRule(l.destination.URL, nil, false)), must(policy.ParseRule(l.destination.URL, []string{"GET"}, true))}
+	terms.Rules = []keybearer.Rule{must(policy.ParseRule(l.destination.URL, []string{"GET"}, false)), must(policy.ParseRule(l.destination.URL, nil, true))}
 	l.credential("crm", terms, "s3cret-token")
 	p, err := l.proxy.gate.Admit(t.Context(), l.call("docs/crm"))
 	if err != nil {
