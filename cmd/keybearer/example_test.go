@@ -136,11 +136,7 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
-	port, err := demo.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly), "PORT="+strconv.Itoa(port))
+	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
 	if err != nil {
 		t.Fatal(err)
 	}

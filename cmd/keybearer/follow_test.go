@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -163,10 +164,21 @@ func TestDeleteTellsWhoUsesIt(t *testing.T) {
 	if got := cmd.ProcessState.ExitCode(); got != keybearer.ExitConflict {
 		t.Errorf("exit code %d, want %d\n%s", got, keybearer.ExitConflict, text)
 	}
-	for _, want := range []string{"app:billing used it", "1 times", destination.Addr, "(recently_used)", "keybearer credential delete docs/crm --force"} {
+	for _, want := range []string{"app:billing used docs/crm", "1 times", destination.Addr, "(recently_used)", "keybearer credential delete docs/crm --force"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("nothing about %q in\n%s", want, text)
 		}
+	}
+	for _, line := range []string{"keybearer usage docs/crm", "keybearer usage --scope docs"} {
+		if shown := shell(t, home, home, line); !regexp.MustCompile(`(?m)^used +1\n +·+█·?$`).MatchString(shown) {
+			t.Errorf("%s does not show the use:\n%s", line, shown)
+		}
+	}
+	if shown := shell(t, home, home, "keybearer credential show docs/crm"); !regexp.MustCompile(`(?m)^last 24h +·+█·?$`).MatchString(shown) {
+		t.Errorf("the use is not shown:\n%s", shown)
+	}
+	if shown := shell(t, home, home, "keybearer credential list --unused -o name"); shown != "" {
+		t.Errorf("said to be unused: %s", shown)
 	}
 	shell(t, home, home, "keybearer credential delete docs/crm --force")
 	shell(t, home, home, "keybearer credential restore docs/crm")

@@ -13,14 +13,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
-
-	"github.com/keybearer/keybearer/internal/demo"
 )
 
 // capability is one thing that people do with credentials, and how it is done with the command line. The test executes it, and sees which operation of the
@@ -216,11 +213,7 @@ func (w *wire) last() string {
 // Everything that a credential manager does can be done with the command line, and each is an operation of the admin API.
 func TestEverythingByCommandAndAPI(t *testing.T) {
 	home := stockedHome(t, nil)
-	port, err := demo.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := startServer(t.Context(), home, withConsole, "PORT="+strconv.Itoa(port))
+	server, err := startServer(t.Context(), home, consoleOnSocket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,14 +29,6 @@ const socketOnly = `{
 }
 `
 
-// withConsole also serves the console, on a port of the environment.
-const withConsole = socketOnly + `
-http://:{$PORT} {
-	bind 127.0.0.1
-	keybearer_admin
-}
-`
-
 // startServer runs "keybearer run" with the home dir, the configuration and more of an environment.
 func startServer(ctx context.Context, home, config string, env ...string) (*demo.Server, error) {
 	program, err := exec.LookPath("keybearer")

@@ -86,7 +86,9 @@ func newTown(t *testing.T) *town {
 	t.Cleanup(func() { _ = log.Close() })
 	w.custody = get[*custody.Custody](t)(custody.New(custody.Config{Store: w.store, Keyring: keyring, Auditor: log, Ledger: w.store}))
 	t.Cleanup(func() { _ = w.custody.Close() })
-	sessions := signin.New(signin.Config{Custody: w.custody, Register: signin.NewRegister(nil)})
+	register := signin.NewRegister(nil)
+	t.Cleanup(func() { _ = register.Close() })
+	sessions := signin.New(signin.Config{Custody: w.custody, Register: register})
 	w.server = httptest.NewTLSServer(New(Config{
 		Custody: w.custody, SignIn: sessions, Audit: trail{log}, Proxy: "127.0.0.1:9080",
 		Probe: func(_ context.Context, p Probe) (Probed, error) {

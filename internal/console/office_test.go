@@ -26,7 +26,7 @@ import (
 // office is the console over the real embedded parts.
 type office struct {
 	*custody.Custody
-	t     *testing.T
+	t     testing.TB
 	store *sqlstore.Store
 	pages http.Handler
 }
@@ -34,7 +34,7 @@ type office struct {
 // everything is an instance admin, as the admin socket makes them.
 var everything = custody.Ask{Actor: custody.Actor{Subject: "user:uid-0", Roles: []string{keybearer.RoleInstanceAdmin}}}
 
-func newOffice(t *testing.T) *office {
+func newOffice(t testing.TB) *office {
 	t.Helper()
 	dir := t.TempDir()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() { // in memory where it can be
@@ -64,7 +64,9 @@ func newOffice(t *testing.T) *office {
 	must(err)
 	t.Cleanup(func() { _ = o.Custody.Close() })
 	must(o.Resume(t.Context()))
-	sessions := signin.New(signin.Config{Custody: o.Custody, Register: signin.NewRegister(nil)})
+	register := signin.NewRegister(nil)
+	t.Cleanup(func() { _ = register.Close() })
+	sessions := signin.New(signin.Config{Custody: o.Custody, Register: register})
 	o.pages = console.New(console.Config{Custody: o.Custody, SignIn: sessions, Proxy: "127.0.0.1:9080"})
 	return o
 }

@@ -62,7 +62,7 @@ func (v *visitor) filled(page, action string, pairs ...string) url.Values {
 	return values
 }
 
-func formIn(t *testing.T, page, action string) url.Values {
+func formIn(t testing.TB, page, action string) url.Values {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(page))
 	if err != nil {

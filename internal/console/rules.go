@@ -2,7 +2,6 @@ package console
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,17 +145,4 @@ func previewRule(d custody.Destination) *rulePreview {
 	}
 	p.Matches, p.Misses = policy.Examples(r)
 	return p
-}
-
-// ruleValues are the values of rows for rules that there are, for a form that changes them.
-func ruleValues(rules []keybearer.Rule) url.Values {
-	v := url.Values{}
-	for i, r := range rules {
-		v.Set(fmt.Sprintf("rule-%d", i), r.String())
-		v[fmt.Sprintf("methods-%d", i)] = r.Methods
-		if r.Private {
-			v.Set(fmt.Sprintf("private-%d", i), "on")
-		}
-	}
-	return v
 }

@@ -24,6 +24,15 @@ type regenerationPage struct {
 // More is how many credentials are not listed.
 func (p *regenerationPage) More() int { return p.Count - len(p.Regeneration.Credentials) }
 
+// Here is the address of the second step for this list.
+func (p *regenerationPage) Here() string {
+	keep := "nothing"
+	if p.Shells {
+		keep = "shells"
+	}
+	return scopePath(p.Scope.Name) + "/regenerate/confirm?" + url.Values{"keep": {keep}, "seen": {p.Seen}}.Encode()
+}
+
 // dying does a dry run.
 func (v *visit) dying() (*regenerationPage, error) {
 	r, err := v.Custody.RegenerateKey(v.r.Context(), custody.Ask{Actor: v.person.Actor, ID: v.id}, v.r.PathValue("scope"), custody.Regenerate{DryRun: true})

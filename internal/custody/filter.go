@@ -18,12 +18,13 @@ type Filter struct {
 // Bounds of what one listing reads in search of what the actor may see and the filter keeps: the store knows nothing of states, nor of the scopes that a
 // caller is bound to, nor of whose grants the actor may search for.
 const (
-	maxLooked    = 8000 // records
+	maxLooked    = 4000 // records
 	lookedAtOnce = 1000
 )
 
 // FilterCredentials lists as Credentials does, less what the filter leaves out. It looks at some thousand records at most: a page that is not
-// full and has a next one says no more than that.
+// full and has a next one says no more than that. Cursors belong to the filter that they were given for. Of what other servers changed just now, in a
+// state that is rare, it may not know yet.
 func (c *Custody) FilterCredentials(ctx context.Context, ask Ask, scope string, q keybearer.Query, f Filter) (keybearer.Page[Credential], error) {
 	out := keybearer.Page[Credential]{Items: []Credential{}}
 	a := &ask.Actor
@@ -45,9 +46,22 @@ func (c *Custody) FilterCredentials(ctx context.Context, ask Ask, scope string, 
 		}
 		q.ScopeID = s.ID
 	}
-	keep, err := c.keeper(ctx, a, q.Subject, &f)
-	if err != nil {
-		return out, err
+	var used map[string]bool
+	if f.Unused {
+		var err error
+		if used, err = c.usedSince(ctx, c.now().Add(-recentUse)); err != nil || used == nil {
+			return out, err
+		}
+	}
+	keep := c.keeper(ctx, a, q.Subject, &f, used)
+	if after, ok := placeOf(q.Cursor); f.noted() && (ok || q.Cursor == "") {
+		notes, err := c.notesFor(ctx, a, q.ScopeID, &f, used)
+		if err != nil {
+			return out, err
+		}
+		if ok || len(notes) <= fewNotes {
+			return c.filterNoted(ctx, a, notes, after, q, keep)
+		}
 	}
 	if q.Sight = nil; !a.InstanceAdmin() { // the store leaves out most of what keep would, so that few among many are found at once
 		q.Sight = &keybearer.Sight{Subjects: a.subjects(), ScopeIDs: a.scopeIDs()}
@@ -86,21 +100,15 @@ func (c *Custody) FilterCredentials(ctx context.Context, ask Ask, scope string, 
 		}
 		q.Limit = min(2*q.Limit, lookedAtOnce) // few are found: look at more at once
 	}
+	var err error
 	out.Items, err = c.viewCredentials(ctx, a, found)
 	return out, err
 }
 
 // keeper returns what tells whether a listing by the subject shows a credential to the actor. A filter by somebody else's grants shows only those whose
 // grants the actor may list.
-func (c *Custody) keeper(ctx context.Context, a *Actor, subject keybearer.Subject, f *Filter) (func(*keybearer.Credential) (bool, error), error) {
+func (c *Custody) keeper(ctx context.Context, a *Actor, subject keybearer.Subject, f *Filter, used map[string]bool) func(*keybearer.Credential) (bool, error) {
 	now, scopeOf := c.now(), c.scopesOnce(ctx)
-	var used map[string]bool
-	if f.Unused {
-		var err error
-		if used, err = c.usedSince(ctx, now.Add(-recentUse)); err != nil {
-			return nil, err
-		}
-	}
 	own, users := a.subjects(), map[keybearer.Subject]bool{}
 	for _, s := range f.UsableBy {
 		users[s] = true
@@ -117,12 +125,12 @@ func (c *Custody) keeper(ctx context.Context, a *Actor, subject keybearer.Subjec
 		switch {
 		case f.State != "" && state != f.State,
 			f.Expiring && !expiring,
-			f.Unused && (!good || expiring || used == nil || used[cred.ID]),
+			f.Unused && (!good || expiring || used[cred.ID]),
 			f.UsableBy != nil && !slices.ContainsFunc(cred.Grants, func(g keybearer.Grant) bool { return users[g.Subject] }):
 			return false, nil
 		}
 		return true, nil
-	}, nil
+	}
 }
 
 // GlobalFor lists, of the global credentials that the actor may see, those that can be used from a scope: a caller that is bound to it holds use. Grants of

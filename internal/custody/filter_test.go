@@ -83,6 +83,57 @@ func TestFilterLeavesNothingOutAndTellsNothingTwice(t *testing.T) {
 	}
 }
 
+// What a filter keeps is searched further as any list is.
+func TestWhatAFilterKeepsCanBeSearched(t *testing.T) {
+	l := newLab(t)
+	ctx := t.Context()
+	docs := l.scope("docs")
+	l.scope("ops")
+	for _, name := range []string{"docs/crm", "docs/mail", "ops/crm", "ops/on"} {
+		r, _ := keybearer.ParseRef(name)
+		n := bearer(r.Name, "s3cret", r.Name+".example.com")
+		n.Grants = []keybearer.Grant{{Subject: "group:" + keybearer.Subject(r.Name), Level: keybearer.View}}
+		if _, err := l.CreateCredential(ctx, by(root), r.Scope, n); err != nil {
+			t.Fatal(err)
+		}
+		if r.Name != "on" {
+			if _, err := l.DisableCredential(ctx, by(root), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	off := custody.Filter{State: keybearer.Disabled}
+	for _, tc := range []struct {
+		actor custody.Actor
+		scope string
+		q     keybearer.Query
+		want  []string
+	}{
+		{root, "", keybearer.Query{}, []string{"docs/crm", "docs/mail", "ops/crm"}},
+		{root, "ops", keybearer.Query{}, []string{"ops/crm"}},
+		{root, "", keybearer.Query{Text: "MAIL.example"}, []string{"docs/mail"}},
+		{root, "", keybearer.Query{Subject: "group:crm"}, []string{"docs/crm", "ops/crm"}},
+		{root, "", keybearer.Query{Kind: keybearer.Basic}, nil},
+		{custody.Actor{Subject: "user:ada", Groups: []string{"crm"}}, "", keybearer.Query{}, []string{"docs/crm", "ops/crm"}},
+		{custody.Actor{Subject: "user:ada", Groups: []string{"mail"}}, "", keybearer.Query{Subject: "group:crm"}, nil},
+		{custody.Actor{Subject: "user:ada", Groups: []string{"crm"}, Roles: []string{keybearer.RoleScopeAdmin + docs.ID}}, "", keybearer.Query{}, []string{"docs/crm", "docs/mail", "ops/crm"}},
+		{custody.Actor{Subject: "user:eve"}, "", keybearer.Query{}, nil},
+	} {
+		page, err := l.FilterCredentials(ctx, by(tc.actor), tc.scope, tc.q, off)
+		var got []string
+		for _, c := range page.Items {
+			got = append(got, c.Scope+"/"+c.Name)
+		}
+		if err != nil || !slices.Equal(got, tc.want) {
+			t.Errorf("%s %s %+v: %v, want %v, %v", tc.actor.Subject, tc.scope, tc.q, got, tc.want, err)
+		}
+	}
+	for _, cursor := range []string{"x", "bm90ZWQ", "bm90ZWQvYQ"} {
+		_, err := l.FilterCredentials(ctx, by(root), "", keybearer.Query{Cursor: cursor}, off)
+		wantCode(t, err, keybearer.Invalid)
+	}
+}
+
 // A global credential can be used from a space when a caller that is bound to it holds use; what people and groups hold does not count.
 func TestGlobalCredentialsOfASpace(t *testing.T) {
 	l := newLab(t)

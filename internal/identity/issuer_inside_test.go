@@ -96,6 +96,20 @@ func TestHowOftenKeysAreAskedFor(t *testing.T) {
 	}
 }
 
+// The first answer decides when to ask again.
+func TestKeysThatCannotBeHadAreAskedForSoonAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		i := followed(t, IssuerConfig{JWKSURL: "https://h/keys", CA: "/nonexistent"})
+		time.Sleep(3*retryEvery + 1)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if at := i.begun.Sub(began); at != 3*retryEvery {
+			t.Errorf("asked the last time after %v", at)
+		}
+	})
+}
+
 // lines are what a logger was told, without its time.
 type lines struct {
 	mu   sync.Mutex
@@ -180,6 +194,10 @@ func TestKeysThatAreTheSameStayAndAreKnownForLonger(t *testing.T) {
 	now := time.Now()
 	i := &Issuer{config: IssuerConfig{JWKSFile: file, Wait: time.Minute, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler)}}
 	i.ctx, i.stop = context.WithCancel(t.Context())
+	rewrite(t, file, "")
+	if err := i.fetch(); err == nil {
+		t.Error("nothing is taken for keys")
+	}
 	fetch := func(text []byte) *belief {
 		t.Helper()
 		rewrite(t, file, string(text))

@@ -63,6 +63,7 @@ func TestAUseOnBehalfOfAUser(t *testing.T) {
 	l.credential("ops", l.bearer(), "s3cret-token", grants("group:ops"))
 	l.credential("apps", l.bearer(), "s3cret-token")
 	l.credential("nobodys", l.bearer(), "s3cret-token", func(c *keybearer.Credential, _ *keybearer.Bundle) { c.Grants = nil })
+	l.credential("strict", l.bearer(), "s3cret-token", func(c *keybearer.Credential, _ *keybearer.Bundle) { c.Current.Terms.RequireUser = true })
 	away := keybearer.NewError(keybearer.CallerGone, "")
 	wrong := keybearer.NewError(keybearer.UserRequired, "wrong")
 	for _, c := range []struct {
@@ -110,8 +111,10 @@ func TestAUseOnBehalfOfAUser(t *testing.T) {
 			p.Finish(Result{Status: 200})
 		}
 	}
-	if _, err := l.proxy.gate.Admit(t.Context(), l.call("docs/anns")); err == nil || err.Code != keybearer.UserRequired {
-		t.Errorf("without an assertion: %v", err)
+	for _, credential := range []string{"docs/anns", "docs/strict"} { // by the sealed terms, and by the row alone
+		if _, err := l.proxy.gate.Admit(t.Context(), l.call(credential)); err == nil || err.Code != keybearer.UserRequired {
+			t.Errorf("%s without an assertion: %v", credential, err)
+		}
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	users.user, users.err, store.err = ann("6"), nil, context.Canceled

@@ -183,6 +183,16 @@ func TestStrangersFillNoAuditLog(t *testing.T) {
 	if _, posted, offered := n.take(); len(posted) != 0 || len(offered) < 100 || len(offered) > 140 { // 100 at once, and 20 each second
 		t.Errorf("%d posted, %d offered", len(posted), len(offered))
 	}
+	// Nor of callers that come too fast.
+	l.clock.advance(time.Minute)
+	for code, want := range map[keybearer.Code][2]int{keybearer.RateLimited: {0, 1}, keybearer.CredentialForbidden: {1, 0}} {
+		p := l.proxy.gate.newPass(&Call{Method: "GET"})
+		p.event.Caller = "billing"
+		l.proxy.gate.refused(p, keybearer.NewError(code, ""))
+		if _, posted, offered := n.take(); len(posted) != want[0] || len(offered) != want[1] {
+			t.Errorf("%s: %d posted, %d offered", code, len(posted), len(offered))
+		}
+	}
 }
 
 // The rule that is told is the one that admits the address, not only the name.

@@ -57,7 +57,7 @@ func (l *live) remove(u *use) {
 func (l *live) expire(u *use, at, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, under := l.uses[u]; !under || at.IsZero() && u.expiry == nil {
+	if _, under := l.uses[u]; !under {
 		return
 	}
 	if u.expiry != nil {

@@ -98,8 +98,15 @@ func TestWhatAnAnswerCouldEcho(t *testing.T) {
 		value string
 		gone  bool
 	}{
-		{keybearer.Basic, "k3y", true}, {keybearer.Basic, "user:k3y", true}, {keybearer.Basic, "dXNlcjprM3k=", true}, {keybearer.Basic, "Basic dXNlcjprM3k=", true}, {keybearer.Basic, "user", false},
-		{keybearer.Bearer, "k3y", true}, {keybearer.Bearer, "Bearer k3y", true}, {keybearer.Bearer, "user:k3y", false}, {keybearer.Bearer, "dXNlcjprM3k=", false},
+		{keybearer.Basic, "k3y", true},
+		{keybearer.Basic, "user:k3y", true},
+		{keybearer.Basic, "dXNlcjprM3k=", true},
+		{keybearer.Basic, "Basic dXNlcjprM3k=", true},
+		{keybearer.Basic, "user", false},
+		{keybearer.Bearer, "k3y", true},
+		{keybearer.Bearer, "Bearer k3y", true},
+		{keybearer.Bearer, "user:k3y", false},
+		{keybearer.Bearer, "dXNlcjprM3k=", false},
 	} {
 		b := &keybearer.Bundle{Terms: keybearer.Terms{Kind: c.kind}, Username: "user", Secret: keybearer.NewSecret("k3y")}
 		if got := needles(b, must(inject.For(b))).Text(c.value); (got != c.value) != c.gone {

@@ -278,8 +278,13 @@ func TestWhichAnswersMayHaveABody(t *testing.T) {
 		length int64
 		want   bool
 	}{
-		{"GET", 200, -1, true}, {"GET", 200, 1, true}, {"POST", 500, 1, true},
-		{"HEAD", 200, 1, false}, {"GET", 204, -1, false}, {"GET", 304, 1, false}, {"GET", 200, 0, false},
+		{"GET", 200, -1, true},
+		{"GET", 200, 1, true},
+		{"POST", 500, 1, true},
+		{"HEAD", 200, 1, false},
+		{"GET", 204, -1, false},
+		{"GET", 304, 1, false},
+		{"GET", 200, 0, false},
 	} {
 		if got := hasBody(c.method, &http.Response{StatusCode: c.status, ContentLength: c.length}); got != c.want {
 			t.Errorf("%+v: %v", c, got)

@@ -137,23 +137,26 @@ func TestAWebSocketOutlivesItsRequest(t *testing.T) {
 
 // An app that is gone gets no answer, and a handler that is closed relays nothing.
 func TestAWebSocketThatCannotBegin(t *testing.T) {
-	for name, prepare := range map[string]func(*Handler, net.Conn){
-		"the app is gone": func(_ *Handler, app net.Conn) { app.Close() },
-		"nobody is served": func(h *Handler, app net.Conn) {
+	for name, c := range map[string]struct {
+		prepare func(*Handler, net.Conn)
+		op      string
+	}{
+		"the app is gone": {func(_ *Handler, app net.Conn) { app.Close() }, "write answer"},
+		"nobody is served": {func(h *Handler, app net.Conn) {
 			h.tunnels.drain(time.Minute)
 			go func() { _, _ = io.Copy(io.Discard, app) }()
-		},
+		}, "send"},
 	} {
 		l := newLab(t)
 		l.credential("crm", l.bearer(), "s3cret-token")
 		h := must(l.proxy.Handler(Route{}))
 		here, app := net.Pipe()
-		prepare(h, app)
+		c.prepare(h, app)
 		p := l.admitted()
 		held, release := p.Hold(t.Context())
 		s := newStream(io.EOF)
 		result := h.relay(p, &response{&http.Response{StatusCode: 101, Header: http.Header{}, Body: s}, held, release}, here, bufio.NewReader(here), s)
-		if result.Err == nil || result.Err.Code != keybearer.CallerGone || result.Status != 101 {
+		if result.Err == nil || result.Err.Code != keybearer.CallerGone || result.Err.Op != c.op || result.Status != 101 {
 			t.Errorf("%s: %+v", name, result)
 		}
 		if uses := l.proxy.gate.live.list(); len(uses) != 0 {

@@ -162,6 +162,20 @@ func TestWhenAUseEnds(t *testing.T) {
 		"its name is another credential's": {do: func(s *stand) {
 			s.shelf.change(func(c *keybearer.Credential) { c.ID = "cre_2" })
 		}, code: keybearer.CredentialForbidden, asked: -1},
+		"its name is that of another credential, which is disabled": {do: func(s *stand) {
+			s.shelf.change(func(c *keybearer.Credential) { c.ID, c.Disabled = "cre_2", true })
+		}, code: keybearer.CredentialDisabled, asked: -1},
+		"it is disabled, and allows no WebSockets": {do: func(s *stand) {
+			s.shelf.change(func(c *keybearer.Credential) { c.Current.Terms.WebSocket, c.Disabled = false, true })
+		}, code: keybearer.CredentialDisabled, asked: -1},
+		"its credential is gone": {do: func(s *stand) {
+			s.shelf.err = keybearer.NewError(keybearer.NotFound, "")
+			s.shelf.change(func(*keybearer.Credential) {})
+		}, code: keybearer.CredentialForbidden, asked: -1},
+		"its caller lives no more": {do: func(s *stand) {
+			s.who.caller = &keybearer.Caller{ID: "cal_1", Name: "billing", Scopes: []string{"sco_1"}, Disabled: true}
+			s.gate.live.changed()
+		}, code: keybearer.CallerUnauthenticated, asked: -1},
 		"WebSockets are allowed no more": {do: func(s *stand) {
 			s.shelf.change(func(c *keybearer.Credential) { c.Current.Terms.WebSocket = false })
 		}, code: keybearer.DestinationNotAllowed, asked: -1},

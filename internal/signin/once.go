@@ -17,12 +17,12 @@ const maxOnces = 10_000
 // First reports whether the person sends the form that holds the nonce for the first time. A browser sends one again when its reader reloads the
 // answer, and what makes a token must not make a second one then. Forget takes it back when nothing came of it.
 func (s *SignIn) First(p *Person, nonce string) bool {
-	o, now := &s.onces, time.Now()
+	o, now := &s.register.onces, s.register.now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.sent) >= maxOnces {
 		for key, at := range o.sent {
-			if now.Sub(at) > s.sessions.Lifetime {
+			if now.Sub(at) > s.store.max {
 				delete(o.sent, key)
 			}
 		}
@@ -40,9 +40,9 @@ func (s *SignIn) First(p *Person, nonce string) bool {
 
 // Forget lets a form be sent again, of which nothing came.
 func (s *SignIn) Forget(p *Person, nonce string) {
-	s.onces.mu.Lock()
-	defer s.onces.mu.Unlock()
-	delete(s.onces.sent, onceKey(p, nonce))
+	s.register.onces.mu.Lock()
+	defer s.register.onces.mu.Unlock()
+	delete(s.register.onces.sent, onceKey(p, nonce))
 }
 
 func onceKey(p *Person, nonce string) string { return string(p.Subject) + " " + nonce }

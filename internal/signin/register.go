@@ -27,6 +27,7 @@ type Register struct {
 	sessions map[string]*session // by the hash of what the cookie holds
 	flows    map[string]*flow    // by the hash of what the flow's cookie holds
 	attempts attempts
+	onces    onces
 	refusals *rate.Limiter // of those that are audited
 
 	setUp struct {

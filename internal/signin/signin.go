@@ -53,7 +53,6 @@ type SignIn struct {
 	log      *slog.Logger
 	sessions *scs.SessionManager
 	store    store
-	onces    onces
 }
 
 // New returns sign-in over custody. It holds nothing that needs closing.

@@ -11,6 +11,7 @@ func TestACredentialCreatedInTheBrowserIsSent(t *testing.T) {
 
 func TestTheListOfCredentialsIsSearchedAndFiltered(t *testing.T) {
 	w := newWorld(t)
+	w.Do(t, "", "scope", "generate-key", "global")
 	for i := range 60 {
 		w.Do(t, "s3cret", "credential", "create", fmt.Sprintf("global/pay-%02d", i), "--kind", "bearer", "--domain", "pay.example.net")
 	}

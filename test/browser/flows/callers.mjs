@@ -159,7 +159,6 @@ export default async function (b) {
       await b.scan(page, "the page of an operator");
       await b.check("who is let in, sees that scope, and no callers and operators", async () => {
         await b.visit(look, async (other) => {
-          await b.signIn(other, token);
           await other.goto("/scopes");
           await other.getByRole("link", { name: "docs", exact: true }).waitFor();
           assert.equal(await other.getByRole("link", { name: "Global" }).count(), 0);
@@ -175,7 +174,7 @@ export default async function (b) {
           await page.getByText(`Disabled ${name}`).first().waitFor();
           await other.goto("/scopes");
           await other.getByLabel("Operator token").waitFor();
-        });
+        }, { as: token });
       });
       await b.check("and is deleted", async () => {
         await page.getByRole("link", { name: "Delete…" }).click();
