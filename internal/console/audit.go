@@ -153,6 +153,11 @@ func (v *visit) auditLive() error {
 	if err != nil {
 		return err
 	}
+	give, err := v.live.take(v.person.Subject, maxLive)
+	if err != nil {
+		return err
+	}
+	defer give()
 	ctx, first := v.r.Context(), may
 	next := v.Audit.Subscribe(ctx, func(e *keybearer.Event) bool { return first(e) && s.Keeps(e) })
 	events := make(chan keybearer.Event)
@@ -223,6 +228,11 @@ func (v *visit) auditExport() error {
 	if err != nil {
 		return err
 	}
+	give, err := v.exports.take(v.person.Subject, maxExports)
+	if err != nil {
+		return err
+	}
+	defer give()
 	s.Limit = maxExport
 	events, _, err := s.Read(v.r.Context(), v.Audit, may)
 	if err != nil {

@@ -77,3 +77,51 @@ func TestALiveLogEndsWithTheRightToReadIt(t *testing.T) {
 		})
 	}
 }
+
+// One person's browsers do not take what all the others need.
+func TestAPersonFollowsTheLogSoManyTimesAtOnce(t *testing.T) {
+	w := newTown(t)
+	w.credential("crm")
+	for _, name := range []string{"ann", "bob"} {
+		w.operator(name, keybearer.RoleInstanceAdmin)
+	}
+	ann, bob := w.signIn("ann"), w.signIn("bob")
+	follow := func(p *person) *http.Response {
+		t.Helper()
+		resp := get[*http.Response](t)(p.client.Do(get[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/audit/live", nil))))
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
+	}
+	var one *http.Response
+	for range maxLive {
+		if one = follow(ann); one.StatusCode != http.StatusOK {
+			t.Fatal(one.Status)
+		}
+	}
+	if resp := follow(ann); resp.StatusCode != http.StatusTooManyRequests {
+		t.Error(resp.Status)
+	}
+	if resp := follow(bob); resp.StatusCode != http.StatusOK {
+		t.Error(resp.Status)
+	}
+	if err := one.Body.Close(); err != nil { // and its place is another's
+		t.Fatal(err)
+	}
+	for follow(ann).StatusCode != http.StatusOK {
+		if t.Context().Err() != nil {
+			t.Fatal("the place is not given back")
+		}
+	}
+}
+
+func TestASharesPlacesAreGivenBack(t *testing.T) {
+	var s share
+	first := get[func()](t)(s.take("user:ann", 2))
+	get[func()](t)(s.take("user:ann", 2))
+	if _, err := s.take("user:ann", 2); keybearer.CodeOf(err) != keybearer.RateLimited {
+		t.Error(err)
+	}
+	get[func()](t)(s.take("user:bob", 2))
+	first()
+	get[func()](t)(s.take("user:ann", 2))()
+}
