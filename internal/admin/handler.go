@@ -152,7 +152,7 @@ func (h *handler) problem(w http.ResponseWriter, id string, err error) {
 	}
 	p := Problem{
 		Type: problemType + string(info.Code), Title: info.Title, Status: info.Status, Code: info.Code,
-		Detail: e.Message(), Hint: e.Advice(), RequestID: id,
+		Detail: e.Message(), Hint: e.Advice(), Field: e.Field, RequestID: id,
 	}
 	if e.Code == keybearer.RuleInvalid {
 		p.Hint = "write it as [scheme://]host[:port][/path], for example https://api.example.com/hooks" // the parser's own hint repeats the rule

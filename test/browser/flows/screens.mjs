@@ -103,7 +103,13 @@ const screens = [
   { name: "scope-new", shows: "A new scope", path: "/scopes/+new", text: "New scope" },
   { name: "scope-edit", shows: "Editing a scope", path: "/scopes/orders/edit", text: "Edit orders" },
   { name: "scope-regenerate", shows: "What regenerating a key would destroy", path: "/scopes/orders/regenerate", text: "orders" },
-  { name: "scope-regenerate-confirm", shows: "Regenerating a key", path: "/scopes/orders/regenerate/confirm", text: "orders" },
+  {
+    name: "scope-regenerate-confirm", shows: "Regenerating a key", path: "/scopes/orders/regenerate", text: "What would be destroyed",
+    async come(page) {
+      await page.getByRole("button", { name: "Go on" }).click();
+      await page.locator("#confirm").waitFor();
+    },
+  },
   { name: "scope-delete", shows: "Deleting a scope", path: "/scopes/lab/delete", text: "Delete the scope" },
 
   { name: "callers-none", shows: "No caller yet", path: "/callers", text: "Callers", on: "new" },
@@ -189,9 +195,13 @@ export default async function (b) {
 /** Draws the page from its top, as far as a person would look. */
 async function draw(page, path) {
   const { width, height } = page.viewportSize();
-  await page.evaluate(() => document.activeElement?.blur());
-  const content = await page.evaluate(() => document.documentElement.scrollHeight);
+  const content = await page.evaluate(() => {
+    document.activeElement?.blur();
+    window.scrollTo(0, 0);
+    return document.documentElement.scrollHeight;
+  });
   await page.setViewportSize({ width, height: Math.min(Math.max(content, height), 1600) });
+  await page.evaluate(() => window.scrollTo(0, 0));
   await page.screenshot({ path });
   await page.setViewportSize({ width, height });
 }
