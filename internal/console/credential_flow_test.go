@@ -319,7 +319,7 @@ func TestACheckTellsTheStepsAndTheFix(t *testing.T) {
 	if a := owner.post(base+"/check", page.need(base+"/check")).wants("The destination answered 204"); a.status != 200 {
 		t.Errorf("sending: %d", a.status)
 	}
-	want := []Probe{{Operator: "owner", Caller: "billing", Credential: ref, Method: "GET", URL: "https://api.example.com/v1"}}
+	want := []custody.Probe{{Operator: "owner", Caller: "billing", Credential: ref, Method: "GET", URL: "https://api.example.com/v1"}}
 	if diff := gocmp.Diff(want, w.sent); diff != "" {
 		t.Errorf("sent: %s", diff)
 	}
