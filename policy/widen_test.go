@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -162,6 +164,19 @@ func TestOverlapMissesNothing(t *testing.T) {
 		target.Literal = true
 		if rapid.Bool().Draw(t, "related") {
 			b.Scheme, b.Host, b.Port, b.Private = a.Scheme, a.Host, a.Port, a.Private
+			// What a admits as a rule is asked for, or next to no request is of both.
+			target.Scheme, target.Port, target.Path = a.Scheme, a.Port, a.Path
+			target.Host = "x." + strings.TrimLeft(a.Host, "*.")
+			if !strings.HasPrefix(a.Host, "*") {
+				target.Host = a.Host
+			}
+			if a.Path == "" {
+				target.Path = "/"
+			}
+			target.Addr, _ = netip.ParseAddr(target.Host)
+			if reach = Public; a.Private {
+				reach = Listed
+			}
 		}
 		inA, _ := modelAdmit(&keybearer.Terms{Rules: []keybearer.Rule{a}}, target, method, reach)
 		inB, _ := modelAdmit(&keybearer.Terms{Rules: []keybearer.Rule{b}}, target, method, reach)

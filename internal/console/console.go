@@ -9,7 +9,6 @@
 package console
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -33,12 +32,13 @@ type Config struct {
 	Now     func() time.Time
 
 	// Probe sends a request through the proxy, as Test of custody permits; nil: this server forwards nothing.
-	Probe func(context.Context, Probe) (Probed, error)
+	Probe custody.Prober
 }
 
 type console struct {
 	Config
-	mux *http.ServeMux
+	mux           *http.ServeMux
+	live, exports share
 }
 
 // New returns the handler of everything that is not under /api/v1. It is safe for concurrent use.

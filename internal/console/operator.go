@@ -62,7 +62,10 @@ func (v *visit) editOperator() error {
 		return err
 	}
 	groups, roles := f.groups(), f.roles()
-	o, err := v.Custody.EditOperator(v.r.Context(), v.ask(), now.ID, new(f.Get("description")), &groups, &roles)
+	var o custody.Operator
+	if err = v.presence(); err == nil {
+		o, err = v.Custody.EditOperator(v.r.Context(), v.ask(), now.ID, new(f.Get("description")), &groups, &roles)
+	}
 	if err == nil {
 		to := v.operatorHolder(o).Path()
 		if v.operatorHolder(o).Self && !rowOf(o).Admin {
@@ -104,6 +107,9 @@ func (v *visit) newOperatorToken() error {
 		if err != nil {
 			return made, token, err
 		}
+		if err := v.presence(); err != nil { // a token outlives the session that makes it
+			return made, token, err
+		}
 		return v.Custody.RotateOperatorToken(v.r.Context(), v.ask(), now.ID, expires, overlap)
 	})
 	switch {
@@ -131,6 +137,9 @@ func (v *visit) revokeOperatorToken() error {
 
 func (v *visit) disableOperator() error {
 	o, err := v.Custody.DisableOperator(v.r.Context(), v.ask(), v.r.PathValue("name"))
+	if err == nil {
+		v.SignIn.End(o.Name)
+	}
 	return v.changed(err, "Disabled "+o.Name+", who is signed out everywhere.", "/operators/"+url.PathEscape(v.r.PathValue("name")))
 }
 
