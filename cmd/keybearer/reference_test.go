@@ -155,7 +155,6 @@ keybearer credential list -o name
 TOKEN=$(keybearer caller create billing --scope docs)
 keybearer grant add docs/crm app:billing use -o json
 keybearer check --caller app:billing docs/crm POST https://api.example.com/hook -o json
-keybearer credential test docs/crm --caller app:billing https://api.example.com/ -o json
 keybearer usage docs/crm --since 7d -o json
 keybearer attention -o json
 keybearer audit tail --event change -o json
