@@ -156,7 +156,7 @@ func TestCoversAgreesWithTheModel(t *testing.T) {
 	}
 }
 
-// Two rules that the model has admit one request overlap, and rules that differ in anything that keeps requests apart do not.
+// Two rules that the model has admit one request, at an address that is known, overlap, and rules that differ in anything that keeps requests apart do not.
 func TestOverlapMissesNothing(t *testing.T) {
 	both := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -180,7 +180,7 @@ func TestOverlapMissesNothing(t *testing.T) {
 		}
 		inA, _ := modelAdmit(&keybearer.Terms{Rules: []keybearer.Rule{a}}, target, method, reach)
 		inB, _ := modelAdmit(&keybearer.Terms{Rules: []keybearer.Rule{b}}, target, method, reach)
-		if inA != "" || inB != "" {
+		if inA != "" || inB != "" || reach == Unresolved { // then rules for either kind of address admit it, and later one
 			return
 		}
 		both++

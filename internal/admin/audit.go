@@ -99,6 +99,11 @@ func readAudit(x *exchange) (*reply, error) {
 	if gap {
 		ew.gap()
 	}
-	ew.stream(events, next)
+	ew.stream(events, next, func() (func(*keybearer.Event) bool, error) {
+		if err := x.again(); err != nil {
+			return nil, err
+		}
+		return x.custody.AuditFilter(ctx, x.ask)
+	})
 	return nil, nil
 }

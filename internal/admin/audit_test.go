@@ -340,3 +340,50 @@ func TestAFollowedLogStaysAlive(t *testing.T) {
 		})
 	}
 }
+
+// Who may not read the log any more does not go on following it.
+func TestAFollowedLogEndsWithTheRightToReadIt(t *testing.T) {
+	for name, end := range map[string]func(*lab) error{
+		"the role is taken": func(l *lab) error {
+			_, err := l.custody.EditOperator(t.Context(), custody.Ask{Actor: boss}, "ann", nil, nil, &[]string{})
+			return err
+		},
+		"the token is revoked": func(l *lab) error {
+			_, err := l.custody.RevokeOperatorToken(t.Context(), custody.Ask{Actor: boss}, "ann", "")
+			return err
+		},
+	} {
+		for _, form := range []string{"text/event-stream", "application/jsonl"} {
+			t.Run(name+", "+form, func(t *testing.T) {
+				t.Parallel()
+				l := newLab(t)
+				_, token, err := l.custody.CreateOperator(t.Context(), custody.Ask{Actor: boss}, custody.NewOperator{Name: "ann", Roles: []string{keybearer.RoleInstanceAdmin}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := http.NewRequestWithContext(t.Context(), "GET", l.tcp.URL+"/api/v1/audit?follow=true", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Accept", form)
+				r.Header.Set("Authorization", "Bearer "+token.Reveal())
+				resp, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil || resp.StatusCode != http.StatusOK {
+					t.Fatal(resp.Status, err)
+				}
+				if err := end(l); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadAll(resp.Body); err != nil { // ends
+					t.Fatal(err)
+				}
+			})
+		}
+	}
+}
+
+var boss = custody.Actor{Subject: "user:boss", Roles: []string{keybearer.RoleInstanceAdmin}}

@@ -12,8 +12,10 @@ import (
 	"github.com/keybearer/keybearer/internal/audit"
 )
 
-// idle is how long a followed log may be silent before something is sent to keep the connection alive.
-const idle = 15 * time.Second
+const (
+	idle   = 15 * time.Second // how long a followed log may be silent before something is sent to keep the connection alive
+	judged = 2 * time.Second  // how often it is asked whether who follows it still may
+)
 
 // eventWriter writes events in one of the forms.
 type eventWriter struct {
@@ -68,8 +70,9 @@ func (ew *eventWriter) alive() error {
 	return err
 }
 
-// stream writes the events and then, until the client has gone, the next ones, less those that it has written already.
-func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.Event]) {
+// stream writes the events and then, until the client has gone or judge returns an error, the next ones, less those that it has written already and those
+// for which what judge returned last is false.
+func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.Event], judge func() (func(*keybearer.Event) bool, error)) {
 	type line struct {
 		place string
 		kind  keybearer.EventKind
@@ -101,20 +104,28 @@ func (ew *eventWriter) stream(events []keybearer.Event, next iter.Seq[keybearer.
 			}
 		}
 	}()
-	timer := time.NewTicker(idle)
+	timer, again := time.NewTicker(idle), time.NewTicker(judged)
 	defer timer.Stop()
+	defer again.Stop()
+	may := func(*keybearer.Event) bool { return true } // next holds what was allowed at first
 	for {
 		select {
 		case e, ok := <-pull:
 			if !ok {
 				return
 			}
-			if written[line{audit.PlaceOf(&e), e.Kind}] {
+			if !may(&e) || written[line{audit.PlaceOf(&e), e.Kind}] {
 				continue
 			}
 			if ew.write(&e) != nil {
 				return
 			}
+		case <-again.C:
+			var err error
+			if may, err = judge(); err != nil {
+				return
+			}
+			continue
 		case <-timer.C:
 			if ew.alive() != nil {
 				return

@@ -58,7 +58,8 @@ type exchange struct {
 	setUp   SetUp
 	probe   custody.Prober
 	ask     custody.Ask
-	query   url.Values // what the operation knows, each once
+	again   func() error // authenticates anew, for answers that take long
+	query   url.Values   // what the operation knows, each once
 }
 
 // reply is a successful answer. Nil says that the answer was sent already.
@@ -109,9 +110,13 @@ func (h *handler) exchange(w http.ResponseWriter, r *http.Request, id string, op
 		return nil, err
 	}
 	x := &exchange{Request: r, w: w, op: op, custody: h.custody, audit: h.audit, setUp: h.setUp, probe: h.probe, ask: custody.Ask{ID: id}}
+	x.again = func() (err error) {
+		x.ask.Actor, err = h.authenticate(r)
+		return err
+	}
 	var err error
 	if !op.Open {
-		if x.ask.Actor, err = h.authenticate(r); err != nil {
+		if err = x.again(); err != nil {
 			return nil, err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/keybearer/keybearer/internal/signin"
 )
 
 // htmx 2.0.11, the file dist/htmx.min.js of the npm package htmx.org. Licence: 0BSD. Whoever changes the file changes this line with it.
@@ -59,6 +61,32 @@ func TestNoTemplateHoldsAnythingInlineOrFromElsewhere(t *testing.T) {
 	}
 	if found := regexp.MustCompile(`(?i)@import|url\(`).FindString(string(css)); found != "" {
 		t.Errorf("style.css loads something: %s", found)
+	}
+}
+
+// Otherwise a page that is left open keeps its reader signed in.
+func TestWhatAsksByItselfSaysSo(t *testing.T) {
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, found := regexp.MustCompile(`<[^>]*hx-trigger="[^"]*every [^"]*"(?:[^>"']|"[^"]*"|'[^']*')*>`), 0
+	for _, name := range names {
+		text, err := fs.ReadFile(templateFiles, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tag := range asks.FindAllString(string(text), -1) {
+			if found++; !strings.Contains(tag, `hx-headers='{"`+signin.UnattendedHeader+`":"1"}'`) {
+				t.Errorf("%s: %s", name, tag)
+			}
+		}
+		if strings.Contains(string(text), `http-equiv="refresh"`) {
+			t.Errorf("%s asks again in a way that cannot say so", name)
+		}
+	}
+	if found == 0 {
+		t.Error("nothing asks by itself")
 	}
 }
 

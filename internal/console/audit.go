@@ -26,7 +26,8 @@ type auditPage struct {
 	Rows   []auditRow
 	Older  string // address of the events before these; "" when there are none
 	Live   string // address of the events from now on; "" where the page shows older ones
-	Export string // query of the export
+	Export string // address of the export as JSON lines
+	Table  string // and as CSV
 	Codes  []keybearer.CodeInfo
 	Form   *form
 }
@@ -123,7 +124,7 @@ func (v *visit) audit() error {
 	}
 	without := clone(query)
 	without.Del("before")
-	data.Export = without.Encode()
+	data.Export, data.Table = address("/audit/export", without, "format"), address("/audit/export", with(without, "format", "csv"))
 	if query.Get("before") == "" && query.Get("until") == "" {
 		data.Live = "/audit/live?" + without.Encode()
 	}
@@ -141,17 +142,24 @@ func clone(v url.Values) url.Values {
 	return out
 }
 
-// keepAlive is how often something is sent while nothing happens.
-const keepAlive = 15 * time.Second
+const (
+	keepAlive = 15 * time.Second // how often something is sent while nothing happens, and how long one who does not take it is waited for
+	judged    = 2 * time.Second  // how often it is asked whether the person still may
+)
 
-// auditLive sends rows as server-sent events, as they are written. It ends with the session.
+// auditLive sends rows as server-sent events, as they are written. It ends with the session, and with the right to read them.
 func (v *visit) auditLive() error {
 	s, may, err := v.selection()
 	if err != nil {
 		return err
 	}
-	ctx := v.r.Context()
-	next := v.Audit.Subscribe(ctx, func(e *keybearer.Event) bool { return may(e) && s.Keeps(e) })
+	give, err := v.live.take(v.person.Subject, maxLive)
+	if err != nil {
+		return err
+	}
+	defer give()
+	ctx, first := v.r.Context(), may
+	next := v.Audit.Subscribe(ctx, func(e *keybearer.Event) bool { return first(e) && s.Keeps(e) })
 	events := make(chan keybearer.Event)
 	go func() {
 		defer close(events)
@@ -166,33 +174,47 @@ func (v *visit) auditLive() error {
 	v.shown = true
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(v.w)
-	_ = control.SetWriteDeadline(time.Time{})
-	tick := time.NewTicker(keepAlive)
-	defer tick.Stop()
-	for {
-		if control.Flush() != nil {
-			return nil
+	send := func(text string) error { // not every server has deadlines
+		_ = control.SetWriteDeadline(time.Now().Add(keepAlive))
+		defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+		if _, err := v.w.Write([]byte(text)); err != nil {
+			return err
 		}
+		return control.Flush()
+	}
+	if send("") != nil {
+		return nil
+	}
+	alive, judge := time.NewTicker(keepAlive), time.NewTicker(judged)
+	defer alive.Stop()
+	defer judge.Stop()
+	for {
+		text := ":\n\n"
 		select {
 		case e, ok := <-events:
 			if !ok {
 				return nil
 			}
+			if !may(&e) {
+				continue
+			}
 			var b bytes.Buffer
 			if err := pages["audit"].ExecuteTemplate(&b, "row", view{Now: v.Now(), Data: newAuditRow(&e)}); err != nil {
 				return err
 			}
-			text := strings.NewReplacer("\r", "", "\n", "\ndata: ").Replace(strings.TrimSpace(b.String()))
-			if _, err := v.w.Write([]byte("data: " + text + "\n\n")); err != nil {
+			text = "data: " + strings.NewReplacer("\r", "", "\n", "\ndata: ").Replace(strings.TrimSpace(b.String())) + "\n\n"
+		case <-judge.C:
+			if v.identify() != nil {
 				return nil
 			}
-		case <-tick.C:
-			if err := v.identify(); err != nil {
+			if may, err = v.Custody.AuditFilter(ctx, v.ask()); err != nil {
 				return nil
 			}
-			if _, err := v.w.Write([]byte(":\n\n")); err != nil {
-				return nil
-			}
+			continue
+		case <-alive.C:
+		}
+		if send(text) != nil {
+			return nil
 		}
 	}
 }
@@ -206,6 +228,11 @@ func (v *visit) auditExport() error {
 	if err != nil {
 		return err
 	}
+	give, err := v.exports.take(v.person.Subject, maxExports)
+	if err != nil {
+		return err
+	}
+	defer give()
 	s.Limit = maxExport
 	events, _, err := s.Read(v.r.Context(), v.Audit, may)
 	if err != nil {

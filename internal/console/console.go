@@ -37,7 +37,8 @@ type Config struct {
 
 type console struct {
 	Config
-	mux *http.ServeMux
+	mux           *http.ServeMux
+	live, exports share
 }
 
 // New returns the handler of everything that is not under /api/v1. It is safe for concurrent use.

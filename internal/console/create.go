@@ -53,10 +53,7 @@ var (
 const newCredentialPath = "/credentials/new"
 
 func (v *visit) newCredential() error {
-	values := v.r.URL.Query()
-	for _, name := range secretFields {
-		values.Del(name)
-	}
+	values := v.asked()
 	if !values.Has("kind") {
 		values.Set("kind", string(keybearer.Bearer))
 	}

@@ -174,7 +174,7 @@ func (v *visit) rulesForm(way *ruleWay, f *form) error {
 	f.askSecret()
 	p := &rulesPage{one: o, Way: *way, Stale: f.Problem != nil && f.Problem.Code == keybearer.Stale}
 	if f.Values == nil {
-		f.Values = v.r.URL.Query()
+		f.Values = v.asked()
 	}
 	if !f.Values.Has("destinations") {
 		var lines []string

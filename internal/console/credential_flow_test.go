@@ -344,3 +344,23 @@ func TestNamesAndNotesAreShownAsTheyAre(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAddressFillsInNoSecret(t *testing.T) {
+	_, p, ref := owned(t)
+	for _, way := range []string{"add", "replace"} {
+		a := p.get(pageOf(ref) + "/domains/" + way + "?destinations=evil.example&secret=planted&username=planted").wants("evil.example")
+		if strings.Contains(a.body, "planted") {
+			t.Errorf("%s: %s", way, a.body)
+		}
+	}
+}
+
+func TestARevisionThatIsNoneMatchesNothing(t *testing.T) {
+	w, p, ref := owned(t)
+	for _, revision := range []string{"0", "-1", "x", " 1", "99999999999999999999"} {
+		p.post(pageOf(ref)+"/disable", url.Values{"revision": {revision}})
+		if w.now(ref).State != keybearer.Active {
+			t.Fatalf("disabled at revision %q", revision)
+		}
+	}
+}

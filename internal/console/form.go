@@ -33,6 +33,15 @@ func (v *visit) posted() *form {
 	return f
 }
 
+// asked is what the address fills into a form: nothing secret, since whoever made the address knows it.
+func (v *visit) asked() url.Values {
+	values := v.r.URL.Query()
+	for _, name := range secretFields {
+		values.Del(name)
+	}
+	return values
+}
+
 // secret is what was typed into one of the secretFields.
 func (v *visit) secret(name string) keybearer.Secret {
 	return keybearer.NewSecret(v.r.PostFormValue(name))

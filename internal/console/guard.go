@@ -30,6 +30,7 @@ func (c *console) guard(next http.Handler) http.Handler {
 				bounce(w, "")
 				return
 			}
+			r.Body = http.NoBody // no page reads one, but FormValue would: parts without end, into files
 		case http.MethodPost:
 			// A browser sends one of them with every form; without both nobody knows where it comes from.
 			if r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {

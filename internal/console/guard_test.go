@@ -3,8 +3,12 @@ package console_test
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/keybearer/keybearer/internal/console"
@@ -170,4 +174,43 @@ func TestTheWayBackStaysHere(t *testing.T) {
 	if p := d.browser().get("/sign-in?kept=1&next=/"); !p.has("did not keep the cookie") {
 		t.Errorf("%s", p.body)
 	}
+}
+
+// Nobody needs to be signed in to ask for a page: what comes with the asking is not read, let alone kept in files.
+func TestAPageIsAskedForWithoutABody(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	d := newDesk(t)
+	var sent atomic.Int64
+	body := func() io.Reader {
+		return io.MultiReader(
+			strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"next\"; filename=\"f\"\r\n\r\n"),
+			counter{io.LimitReader(zeros{}, 64<<20), &sent}, strings.NewReader("\r\n--x--\r\n"),
+		)
+	}
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		for _, path := range []string{"/sign-in", "/sign-in?next=/audit", "/sign-in/oidc", "/confirm", "/overview"} {
+			r := httptest.NewRequestWithContext(t.Context(), method, home+path, body())
+			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+			w := httptest.NewRecorder()
+			d.ServeHTTP(w, r)
+			if n := sent.Swap(0); n > 0 {
+				t.Errorf("%s %s: %d bytes of the body were read", method, path, n)
+			}
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+type counter struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }

@@ -318,7 +318,7 @@ func TestASessionByTheProviderIsJudgedAgain(t *testing.T) {
 		}
 		for name, fn := range map[string]func(*signin.ProviderConfig){
 			"issuer": func(c *signin.ProviderConfig) { c.Issuer = "https://other.example" }, "client": func(c *signin.ProviderConfig) { c.ClientID = "other" },
-			"claim": func(c *signin.ProviderConfig) { c.UserClaim = "sub" },
+			"claim": func(c *signin.ProviderConfig) { c.UserClaim = "sub" }, "claim of groups": func(c *signin.ProviderConfig) { c.GroupsClaim = "roles" },
 		} {
 			change(func(*signin.ProviderConfig) {})
 			b := in(d)

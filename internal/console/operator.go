@@ -137,6 +137,9 @@ func (v *visit) revokeOperatorToken() error {
 
 func (v *visit) disableOperator() error {
 	o, err := v.Custody.DisableOperator(v.r.Context(), v.ask(), v.r.PathValue("name"))
+	if err == nil {
+		v.SignIn.End(o.Name)
+	}
 	return v.changed(err, "Disabled "+o.Name+", who is signed out everywhere.", "/operators/"+url.PathEscape(v.r.PathValue("name")))
 }
 

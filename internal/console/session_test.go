@@ -287,3 +287,19 @@ func TestTheAccountPageSaysWhoIsThere(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// Who is disabled and enabled again has to sign in again, though their browsers asked for nothing meanwhile.
+func TestWhoIsDisabledIsSignedOutForGood(t *testing.T) {
+	d := newDesk(t)
+	bob, ann := d.browser(), d.browser()
+	bob.signIn(d.operator("bob"))
+	ann.signIn(d.operator("ann"))
+	for _, to := range []string{"/operators/bob/disable", "/operators/bob/enable"} {
+		if p := ann.post(to); p.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%s: %d %s", to, p.StatusCode, p.body)
+		}
+	}
+	if bob.in() || !ann.in() {
+		t.Errorf("bob %v, ann %v", bob.in(), ann.in())
+	}
+}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -33,8 +34,10 @@ func (v *visit) identify() (err error) {
 // ask is the asking for an operation, for the revision that the form was made from.
 func (v *visit) ask() custody.Ask {
 	a := custody.Ask{Actor: v.person.Actor, ID: v.id}
-	if v.r.Method == http.MethodPost {
-		a.Revision, _ = strconv.ParseUint(v.r.PostFormValue("revision"), 10, 63)
+	if v.r.Method == http.MethodPost && v.r.PostFormValue("revision") != "" {
+		if a.Revision, _ = strconv.ParseUint(v.r.PostFormValue("revision"), 10, 63); a.Revision == 0 {
+			a.Revision = math.MaxInt64 // what we never gave is no record's
+		}
 	}
 	return a
 }

@@ -237,6 +237,9 @@ func (s *SignIn) SignOut(ctx context.Context, id string, everywhere bool) error 
 	return s.sessions.Destroy(ctx)
 }
 
+// End ends the sessions of an operator on this server, so that they do not go on should the operator be let in again.
+func (s *SignIn) End(name string) { s.register.closeAll(name) }
+
 // Toast is a message that the next page shows once.
 type Toast struct {
 	Tone string // "good" or "bad"

@@ -16,14 +16,15 @@ const maxGroups = 1000
 
 // word is what a provider said of a person when they signed in. A session keeps it; roles follow from it and the configuration at each request.
 type word struct {
-	Issuer, ClientID, UserClaim string
-	Name                        string
-	Groups                      []string
+	Issuer, ClientID       string
+	UserClaim, GroupsClaim string
+	Name                   string
+	Groups                 []string
 }
 
 // gave reports whether the provider, as it is configured now, is the one that gave the word.
 func (p *Provider) gave(w word) bool {
-	return w.Issuer == p.Issuer && w.ClientID == p.ClientID && w.UserClaim == p.UserClaim
+	return w.Issuer == p.Issuer && w.ClientID == p.ClientID && w.UserClaim == p.UserClaim && w.GroupsClaim == p.GroupsClaim
 }
 
 // assertion adds the roles that the configuration gives for the groups.
@@ -48,7 +49,7 @@ type claims map[string]json.RawMessage
 
 // word reads who the person is. Its errors name claims and none of their values.
 func (p *Provider) word(c claims) (word, error) {
-	w := word{Issuer: p.Issuer, ClientID: p.ClientID, UserClaim: p.UserClaim}
+	w := word{Issuer: p.Issuer, ClientID: p.ClientID, UserClaim: p.UserClaim, GroupsClaim: p.GroupsClaim}
 	if json.Unmarshal(c[p.UserClaim], &w.Name) != nil || w.Name == "" {
 		return w, errors.New("the ID token has no text in the claim " + p.UserClaim)
 	}
