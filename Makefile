@@ -38,7 +38,7 @@ reliability: ## run the tests of a fleet in trouble, and write what they measure
 security: ## run the tests that answer the threats, and write docs/security.md with their counts
 	@test/run security
 
-screens: ## look at every screen of the console, and draw them for docs/screens
+screens: ## draw every screen of the console for docs/screens
 	@test/run screens
 
 soak: ## run what takes hours (SOAK_TIME=75m of it fuzzing), and write what was seen into docs/soak.md

@@ -67,13 +67,13 @@ func (a *App) openConsole(h *AdminHandler, register *signin.Register, api http.H
 }
 
 // probe sends a request through the proxy of this configuration.
-func (a *App) probe(ctx context.Context, p console.Probe) (console.Probed, error) {
+func (a *App) probe(ctx context.Context, p custody.Probe) (custody.Probed, error) {
 	if a.fixedOff {
-		return console.Probed{}, keybearer.NewError(keybearer.Conflict, "this server fixes no caller, so it cannot send as one").
+		return custody.Probed{}, keybearer.NewError(keybearer.Conflict, "this server fixes no caller, so it cannot send as one").
 			WithHint("take identity fixed off out of the Caddyfile, or send the request as the app itself")
 	}
 	seen, err := a.engine.proxy.Probe(ctx, proxy.Probe(p))
-	return console.Probed(seen), err
+	return custody.Probed(seen), err
 }
 
 // setUp makes a set-up link, over the admin socket.

@@ -37,7 +37,7 @@ func (a *App) start() error {
 		a.proxies = append(a.proxies, handler)
 		h.next = handler
 	}
-	api := admin.Config{Custody: e.core.custody, Logger: logs.logger()}
+	api := admin.Config{Custody: e.core.custody, Probe: a.probe, Logger: logs.logger()}
 	if log := a.readAudit(e.core); log != nil {
 		api.Audit = log
 	}

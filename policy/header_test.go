@@ -46,6 +46,17 @@ func TestKindHeaderAndPrefixFitTogether(t *testing.T) {
 }
 
 // RFC 9110 section 5.6.2.
+func TestTheFieldThatDoesNotFitIsNamed(t *testing.T) {
+	for field, c := range map[string][2]string{"header": {"X-Key", ""}, "prefix": {"", "Token "}} {
+		if _, err := CheckHeader(keybearer.Bearer, c[0], c[1]); keybearer.AsError(err).Field != field {
+			t.Errorf("%q: %v", c, err)
+		}
+	}
+	if _, err := CheckHeader(keybearer.Basic, "X-Key", "Token "); keybearer.AsError(err).Field != "header" {
+		t.Errorf("both: %v", err)
+	}
+}
+
 func TestAHeaderIsAToken(t *testing.T) {
 	const tchar = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	for c := range 256 {

@@ -19,6 +19,7 @@ func (c *cli) credentialCommand() *cobra.Command {
 			(*admin.Client).DisableCredential),
 		c.credentialVerb("enable", "Take back a disable", "enabled", (*admin.Client).EnableCredential),
 		c.credentialVerb("rollback", "Go back to the secret before this one", "rolled back", (*admin.Client).RollbackCredential),
+		c.credentialTest(),
 		c.credentialDelete(),
 		c.credentialVerb("restore", "Bring a deleted credential back", "restored", (*admin.Client).RestoreCredential))
 	c.outputFlag(cmd)

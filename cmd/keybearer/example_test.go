@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/keybearer/keybearer/internal/demo"
+	"github.com/keybearer/keybearer/test/harness"
 )
 
 // stock is what a server has before an example runs: in a list of command lines.
@@ -57,6 +59,7 @@ var before = map[string]struct {
 	stock  []string
 	more   []string
 	config string // of the server, if not socketOnly
+	reach  string // name of a destination that is there
 }{
 	"keybearer":                     {stock: nil},
 	"keybearer scope create":        {stock: nil},
@@ -77,7 +80,10 @@ var before = map[string]struct {
 	"keybearer migrate store":       {stock: stocked, config: movingHouse},
 	"keybearer anchor accept":       {stock: stocked, more: []string{refusedStore}},
 	"keybearer operator setup":      {stock: scopesOnly, config: consoleOnSocket},
-	"keybearer operator enable":     {stock: stocked, more: []string{"keybearer operator disable ada"}},
+	"keybearer credential test": {stock: stocked, reach: "api.example.com", more: []string{
+		"keybearer domain remove docs/crm api.example.com", "printf 's3cret' | keybearer domain add docs/crm api.example.com --private",
+	}},
+	"keybearer operator enable": {stock: stocked, more: []string{"keybearer operator disable ada"}},
 }
 
 // consoleOnSocket serves the console where nobody comes.
@@ -89,6 +95,15 @@ http:// {
 	}
 }
 `
+
+// reaching is a configuration that finds a destination of that name on loopback.
+func reaching(t *testing.T, host string) string {
+	t.Helper()
+	ca, dns := harness.NewCA(t), harness.StartDNS(t)
+	destination := harness.StartRecorder(t, harness.RecorderOptions{Name: host, TLS: harness.ServerTLS(ca.Issue(t, time.Time{}, host))})
+	dns.Set(host, destination.Addr.Addr())
+	return strings.Replace(socketOnly, "keybearer\n", "keybearer {\ntrust "+ca.File+"\nallow_private 127.0.0.0/8\nresolver "+dns.Addr+"\n}\n", 1)
+}
 
 // Every command has examples, and every example works as it is written.
 func TestExamples(t *testing.T) {
@@ -136,6 +151,9 @@ func tryExamples(t *testing.T, cmd *cobra.Command) {
 		prepared.stock = stocked
 	}
 	home := stockedHome(t, prepared.stock)
+	if prepared.reach != "" {
+		prepared.config = reaching(t, prepared.reach)
+	}
 	server, err := startServer(t.Context(), home, cmp.Or(prepared.config, socketOnly))
 	if err != nil {
 		t.Fatal(err)

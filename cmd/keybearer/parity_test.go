@@ -86,6 +86,7 @@ var capabilities = []capability{
 	{"domains", "enforce it", `keybearer domain enforce docs/crm`, "POST /scopes/docs/credentials/crm/destinations:enforce", 0, ""},
 	{"domains", "any other is an error", `keybearer check --caller app:billing docs/crm POST https://evil.example/`, "POST /check", 4, `\(destination_not_allowed\)`},
 	{"domains", "and which rule admits", `keybearer check --caller app:billing docs/crm POST https://api.example.com/hook`, "POST /check", 0, "rule +https://api.example.com/hook"},
+	{"domains", "which the proxy itself says, too", `keybearer credential test docs/crm --caller app:billing https://evil.example/`, "POST /scopes/docs/credentials/crm:test", 4, `(?s)refused \(destination_not_allowed\).*request +req_`},
 
 	{"edit", "the values, which nobody reads", `printf new | keybearer credential set-secret docs/crm`, "PUT /scopes/docs/credentials/crm/secret", 0, `version \d+`},
 	{"edit", "back to those before", `keybearer credential rollback docs/crm`, "POST /scopes/docs/credentials/crm:rollback", 0, ""},

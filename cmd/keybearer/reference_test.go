@@ -40,6 +40,7 @@ var documents = []struct {
 	{"scope regenerate-key", one[admin.Regeneration]()},
 	{"credential list", listOf[admin.Credential]()},
 	{"credential create, show, edit, set-secret, disable, enable, rollback, delete, restore", one[admin.Credential]()},
+	{"credential test", one[admin.TestResult]()},
 	{"credential history", linesOf[keybearer.Event]()},
 	{"grant list", listOf[admin.Grant]()},
 	{"grant show", one[admin.Grant]()},

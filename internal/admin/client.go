@@ -156,7 +156,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&p); err != nil || p.Code == "" {
 		return nil, c.foreign("it answered "+res.Status, err)
 	}
-	return nil, &keybearer.Error{Code: p.Code, Detail: p.Detail, Hint: p.Hint}
+	return nil, &keybearer.Error{Code: p.Code, Detail: p.Detail, Hint: p.Hint, Field: p.Field}
 }
 
 // foreign says that something answers, and that it is not the admin API.

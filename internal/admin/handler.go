@@ -17,9 +17,10 @@ import (
 type Config struct {
 	Custody      *custody.Custody
 	Authenticate Authenticate
-	Audit        audit.Reader // nil: /audit answers audit_unavailable
-	SetUp        SetUp        // nil: /setup is forbidden, as it is everywhere but on the admin socket
-	Logger       *slog.Logger // optional: gets each failure of ours once, with its request id
+	Audit        audit.Reader   // nil: /audit answers audit_unavailable
+	SetUp        SetUp          // nil: /setup is forbidden, as it is everywhere but on the admin socket
+	Probe        custody.Prober // nil: this server forwards nothing, and a test request is a conflict
+	Logger       *slog.Logger   // optional: gets each failure of ours once, with its request id
 }
 
 type handler struct {
@@ -27,6 +28,7 @@ type handler struct {
 	authenticate Authenticate
 	audit        audit.Reader
 	setUp        SetUp
+	probe        custody.Prober
 	log          *slog.Logger
 	mux          *http.ServeMux
 	other        http.HandlerFunc // for what no operation is for
@@ -37,7 +39,7 @@ const problemType = "urn:keybearer:problem:"
 
 // New returns the handler of everything under /api/v1. It is safe for concurrent use, and holds nothing that needs closing.
 func New(cfg Config) http.Handler {
-	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, setUp: cfg.SetUp, log: cfg.Logger}
+	h := &handler{custody: cfg.Custody, authenticate: cfg.Authenticate, audit: cfg.Audit, setUp: cfg.SetUp, probe: cfg.Probe, log: cfg.Logger}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -54,6 +56,7 @@ type exchange struct {
 	custody *custody.Custody
 	audit   audit.Reader
 	setUp   SetUp
+	probe   custody.Prober
 	ask     custody.Ask
 	again   func() error // authenticates anew, for answers that take long
 	query   url.Values   // what the operation knows, each once
@@ -106,7 +109,7 @@ func (h *handler) exchange(w http.ResponseWriter, r *http.Request, id string, op
 	if err := sameOrigin(r); err != nil {
 		return nil, err
 	}
-	x := &exchange{Request: r, w: w, op: op, custody: h.custody, audit: h.audit, setUp: h.setUp, ask: custody.Ask{ID: id}}
+	x := &exchange{Request: r, w: w, op: op, custody: h.custody, audit: h.audit, setUp: h.setUp, probe: h.probe, ask: custody.Ask{ID: id}}
 	x.again = func() (err error) {
 		x.ask.Actor, err = h.authenticate(r)
 		return err
@@ -154,7 +157,7 @@ func (h *handler) problem(w http.ResponseWriter, id string, err error) {
 	}
 	p := Problem{
 		Type: problemType + string(info.Code), Title: info.Title, Status: info.Status, Code: info.Code,
-		Detail: e.Message(), Hint: e.Advice(), RequestID: id,
+		Detail: e.Message(), Hint: e.Advice(), Field: e.Field, RequestID: id,
 	}
 	if e.Code == keybearer.RuleInvalid {
 		p.Hint = "write it as [scheme://]host[:port][/path], for example https://api.example.com/hooks" // the parser's own hint repeats the rule

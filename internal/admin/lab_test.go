@@ -38,6 +38,7 @@ type lab struct {
 	store         *sqlstore.Store
 	keyring       keybearer.Keyring
 	log           *audit.Log
+	probed        []custody.Probe // what was sent through the proxy
 	socket        string
 	serverLog     string                     // path of what the handlers log
 	peer          *keybearer.PeerCredentials // of whoever comes through the socket
@@ -93,6 +94,7 @@ func newLab(t *testing.T) *lab {
 	t.Cleanup(func() { _ = out.Close() })
 	cfg := admin.Config{Custody: l.custody, Audit: trail{l.log}, Logger: slog.New(slog.NewJSONHandler(out, nil))}
 	cfg.Authenticate = admin.Peers(func(*http.Request) *keybearer.PeerCredentials { return l.peer })
+	cfg.Probe = l.probe
 	cfg.SetUp = l.setUp
 	l.peers = admin.New(cfg)
 	cfg.SetUp = nil // as it is everywhere but on the admin socket
@@ -119,6 +121,16 @@ func (l *lab) setUp(ctx context.Context, ask custody.Ask) (keybearer.Secret, tim
 		err = keybearer.NewError(keybearer.Conflict, "there is an operator")
 	}
 	return keybearer.NewSecret("http://127.0.0.1:9081/setup"), time.Now().Add(time.Minute).UTC(), err
+}
+
+// probe is in the place of the proxy, whose answers are another package's: it refuses evil.example.com.
+func (l *lab) probe(_ context.Context, p custody.Probe) (custody.Probed, error) {
+	l.probed = append(l.probed, p)
+	if strings.Contains(p.URL, "evil.example.com") {
+		e := keybearer.NewError(keybearer.DestinationNotAllowed, "the destination is on no rule").WithHint("add it")
+		return custody.Probed{RequestID: "req_2", Status: 403, Refusal: e, Bytes: 90, Duration: time.Millisecond}, nil
+	}
+	return custody.Probed{RequestID: "req_1", Status: 204, Fields: []string{"Date", "Server"}, Cut: true, Bytes: 1 << 20, Duration: 1500 * time.Millisecond}, nil
 }
 
 func openKeyring(t *testing.T, path string) keybearer.Keyring {

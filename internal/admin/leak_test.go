@@ -56,7 +56,7 @@ func TestReadModelsHoldNoSecret(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[admin.Page[admin.Scope]](), reflect.TypeFor[admin.Page[admin.Credential]](), reflect.TypeFor[admin.Page[admin.Grant]](),
 		reflect.TypeFor[admin.Page[admin.Destination]](), reflect.TypeFor[admin.Page[admin.Caller]](), reflect.TypeFor[admin.Page[admin.Operator]](),
-		reflect.TypeFor[admin.Regeneration](), reflect.TypeFor[admin.CheckResult](), reflect.TypeFor[admin.UsageReport](), reflect.TypeFor[admin.Problem](),
+		reflect.TypeFor[admin.Regeneration](), reflect.TypeFor[admin.CheckResult](), reflect.TypeFor[admin.TestResult](), reflect.TypeFor[admin.UsageReport](), reflect.TypeFor[admin.Problem](),
 		// and what custody gives to whoever shows it
 		reflect.TypeFor[custody.Scope](), reflect.TypeFor[custody.Credential](), reflect.TypeFor[custody.Caller](), reflect.TypeFor[custody.Operator](),
 		reflect.TypeFor[custody.Regeneration](), reflect.TypeFor[custody.Usage](),

@@ -148,6 +148,10 @@ var credentialOperations = []operation{
 		Match: mustMatch, Takes: credentialVerb((*custody.Custody).RestoreCredential), Answer: reflect.TypeFor[Credential](), Tagged: true, Codes: changesOfCredential,
 	},
 	{
+		Method: http.MethodPost, Path: onePath + ":test", ID: "testCredential", Summary: "Send one request without a body with the credential, as a caller", Needs: needsAdminister,
+		Takes: takes(testCredential), Answer: reflect.TypeFor[TestResult](), Codes: []keybearer.Code{keybearer.DestinationInvalid, keybearer.DestinationTimeout, keybearer.Conflict},
+	},
+	{
 		Method: http.MethodPut, Path: onePath + "/secret", ID: "setSecret", Summary: "Replace the secret; the terms stay", Needs: needsEdit,
 		Match: mustMatch, Takes: takes(setSecret), Answer: reflect.TypeFor[Credential](), Tagged: true,
 		Codes: slices.Concat(changesOfCredential, []keybearer.Code{keybearer.SecretInvalid, keybearer.ScopeKeyMissing, keybearer.KeyringUnavailable}),

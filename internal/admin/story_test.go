@@ -118,6 +118,10 @@ var story = []step{
 	{id: "check", body: `{"credential":"docs/crm","caller":"app","method":"POST","url":"http://b.example.com/v1/x"}`, want: 200},
 	{id: "check", body: `{"credential":"docs/crm","caller":"app","method":"GET","url":"https://evil.example.com/"}`, want: 200},
 	{id: "check", body: `{"credential":"docs/crm","caller":"app","method":"GET","url":"nonsense"}`, want: 400},
+	{id: "testCredential", body: `{"caller":"app","method":"GET","url":"https://b.example.com/v1/x"}`, want: 200},
+	{id: "testCredential", body: `{"caller":"app","method":"GET","url":"https://evil.example.com/"}`, want: 200},
+	{id: "testCredential", body: `{"caller":"app","method":"DELETE","url":"https://b.example.com/v1/x"}`, want: 400},
+	{id: "testCredential", body: `{"caller":"app","method":"GET","url":"nonsense"}`, want: 400},
 	{id: "makeSetUpLink", want: 201},
 	{id: "createOperator", body: `{"name":"ada","groups":["sales"],"roles":["scope-admin:docs"]}`, want: 201},
 	{id: "makeSetUpLink", want: 409},
@@ -360,6 +364,7 @@ var goodBodies = map[reflect.Type]string{
 	reflect.TypeFor[admin.NewToken]():          `{}`,
 	reflect.TypeFor[admin.NewOperator]():       `{"name":"x"}`,
 	reflect.TypeFor[admin.OperatorPatch]():     `{"description":"x"}`,
+	reflect.TypeFor[admin.TestRequest]():       `{"caller":"app","method":"GET","url":"https://api.example.com/"}`,
 	reflect.TypeFor[admin.CheckRequest]():      `{"credential":"docs/crm","method":"GET","url":"https://api.example.com/","caller":"app"}`,
 }
 

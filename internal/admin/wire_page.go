@@ -59,5 +59,6 @@ type Problem struct {
 	Code      keybearer.Code `json:"code"`
 	Detail    string         `json:"detail,omitempty"`
 	Hint      string         `json:"hint,omitempty"`
+	Field     string         `json:"field,omitempty"` // of the request's body or query, that it concerns
 	RequestID string         `json:"request_id"`
 }

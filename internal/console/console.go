@@ -9,7 +9,6 @@
 package console
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -33,7 +32,7 @@ type Config struct {
 	Now     func() time.Time
 
 	// Probe sends a request through the proxy, as Test of custody permits; nil: this server forwards nothing.
-	Probe func(context.Context, Probe) (Probed, error)
+	Probe custody.Prober
 }
 
 type console struct {

@@ -1,36 +1,14 @@
 package console
 
 import (
-	"context"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/policy"
 )
-
-// Probe is a request that a person sends as a caller, through the proxy.
-type Probe struct {
-	Operator   string // name
-	Caller     string // name
-	Credential keybearer.Ref
-	Method     string
-	URL        string
-}
-
-// Probed is what may be told of the answer: no value of a field, and nothing of the body.
-type Probed struct {
-	RequestID string
-	Status    int              // of the answer, ours or the destination's
-	Refusal   *keybearer.Error // ours; nil: the destination answered
-	Fields    []string         // names of the header's fields
-	Bytes     int64            // of the body, as far as it was read
-	Cut       bool             // not all of the body was read
-	Duration  time.Duration
-}
 
 // checkPage answers why somebody can or cannot use the credential.
 type checkPage struct {
@@ -42,16 +20,13 @@ type checkPage struct {
 	Fix     *Fix // without To: the person cannot do it themselves
 	CanTest bool // a request can be sent here, by the person
 	Why     string
-	Tested  *Probed
+	Tested  *custody.Probed
 }
-
-// testMethods are those of a test request, which has no body.
-var testMethods = []string{"GET", "HEAD", "OPTIONS", "POST"}
 
 func (v *visit) check() error { return v.checkForm(&form{Values: v.r.URL.Query()}, nil) }
 
 // checkForm asks, and answers when enough was given.
-func (v *visit) checkForm(f *form, tested *Probed) error {
+func (v *visit) checkForm(f *form, tested *custody.Probed) error {
 	if !f.Values.Has("method") {
 		f.Values.Set("method", "GET")
 	}
@@ -78,10 +53,7 @@ func (v *visit) answer(p *checkPage, o *one) error {
 	f := o.Form
 	r := custody.CheckRequest{
 		Credential: keybearer.Ref{Scope: o.Scope, Name: o.Name}, Caller: strings.TrimSpace(f.Get("caller")), Method: f.Get("method"),
-		URL: strings.TrimSpace(f.Get("url")), User: strings.TrimPrefix(strings.TrimSpace(f.Get("user")), "user:"),
-	}
-	if !strings.Contains(r.URL, "://") && r.URL != "" {
-		r.URL = "https://" + r.URL
+		URL: absolute(f.Get("url")), User: strings.TrimPrefix(strings.TrimSpace(f.Get("user")), "user:"),
 	}
 	if r.User != "" {
 		r.Groups = strings.FieldsFunc(f.Get("groups"), func(c rune) bool { return c == ',' || c == ' ' })
@@ -101,8 +73,8 @@ func (v *visit) answer(p *checkPage, o *one) error {
 		p.Why = "This server forwards nothing, so it cannot send one."
 	case !o.CanAdminister():
 		p.Why = "Sending a test request as an app takes administer; you hold " + o.Holds() + "."
-	case !slices.Contains(testMethods, r.Method):
-		p.Why = "A test request has no body: it is sent with " + strings.Join(testMethods, ", ") + "."
+	case !slices.Contains(custody.TestMethods, r.Method):
+		p.Why = "A test request has no body: it is sent with " + strings.Join(custody.TestMethods, ", ") + "."
 	case r.User != "":
 		p.Why = "A request on behalf of a person needs an assertion that their issuer signed, so only the app can send it."
 	default:
@@ -193,28 +165,17 @@ func (v *visit) test() error {
 	return v.checkForm(f, &tested)
 }
 
-func (v *visit) probe(f *form) (Probed, error) {
-	if v.console.Probe == nil {
-		return Probed{}, keybearer.NewError(keybearer.Conflict, "this server forwards nothing")
-	}
-	if !slices.Contains(testMethods, f.Get("method")) {
-		return Probed{}, keybearer.NewError(keybearer.Invalid, "the method of a test request is one of "+strings.Join(testMethods, ", "))
-	}
-	ref, caller, err := v.Custody.Test(v.r.Context(), v.ask(), v.ref(), strings.TrimSpace(f.Get("caller")))
-	if err != nil {
-		return Probed{}, err
-	}
-	to := strings.TrimSpace(f.Get("url"))
-	if !strings.Contains(to, "://") {
-		to = "https://" + to
-	}
-	if _, err := policy.ParseAbsolute(to); err != nil {
-		return Probed{}, err
-	}
-	ctx, cancel := context.WithTimeout(v.r.Context(), time.Minute)
-	defer cancel()
-	return v.console.Probe(ctx, Probe{Operator: v.person.Name, Caller: caller, Credential: ref, Method: f.Get("method"), URL: to})
+func (v *visit) probe(f *form) (custody.Probed, error) {
+	return v.Custody.Test(v.r.Context(), v.ask(), custody.Probe{
+		Credential: v.ref(), Caller: strings.TrimSpace(f.Get("caller")), Method: f.Get("method"), URL: absolute(f.Get("url")),
+	}, v.console.Probe)
 }
 
-// Milliseconds is how long it took.
-func (p *Probed) Milliseconds() int64 { return p.Duration.Milliseconds() }
+// absolute is a URL as people type it.
+func absolute(typed string) string {
+	typed = strings.TrimSpace(typed)
+	if !strings.Contains(typed, "://") && typed != "" {
+		return "https://" + typed
+	}
+	return typed
+}

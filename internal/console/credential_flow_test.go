@@ -265,7 +265,7 @@ func TestATrialIsTriedReportedAndEnforced(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner.get(domains).wants("On trial", "https://api.example.com/v1/items", "eu.crm.example.com:443", "destination_not_allowed")
-	page = owner.get(pageOf(ref)).wants("1 request would have been refused")
+	owner.get(pageOf(ref)).wants("1 request would have been refused")
 	page = owner.get(domains)
 	if a := owner.post(domains+"/enforce", page.need(domains+"/enforce")); a.status != 303 || len(w.now(ref).Terms.Rules) != 1 || w.now(ref).Trial != nil {
 		t.Errorf("enforcing: %d, %v", a.status, w.now(ref).Terms.Rules)
@@ -319,7 +319,7 @@ func TestACheckTellsTheStepsAndTheFix(t *testing.T) {
 	if a := owner.post(base+"/check", page.need(base+"/check")).wants("The destination answered 204"); a.status != 200 {
 		t.Errorf("sending: %d", a.status)
 	}
-	want := []Probe{{Operator: "owner", Caller: "billing", Credential: ref, Method: "GET", URL: "https://api.example.com/v1"}}
+	want := []custody.Probe{{Operator: "owner", Caller: "billing", Credential: ref, Method: "GET", URL: "https://api.example.com/v1"}}
 	if diff := gocmp.Diff(want, w.sent); diff != "" {
 		t.Errorf("sent: %s", diff)
 	}

@@ -36,7 +36,7 @@ type town struct {
 	server  *httptest.Server
 	root    custody.Actor
 	tokens  map[string]keybearer.Secret
-	sent    []Probe // that were sent
+	sent    []custody.Probe // that were sent
 }
 
 // trail reads the log back.
@@ -91,9 +91,9 @@ func newTown(t *testing.T) *town {
 	sessions := signin.New(signin.Config{Custody: w.custody, Register: register})
 	w.server = httptest.NewTLSServer(New(Config{
 		Custody: w.custody, SignIn: sessions, Audit: trail{log}, Proxy: "127.0.0.1:9080",
-		Probe: func(_ context.Context, p Probe) (Probed, error) {
+		Probe: func(_ context.Context, p custody.Probe) (custody.Probed, error) {
 			w.sent = append(w.sent, p)
-			return Probed{RequestID: "req_1", Status: 204, Fields: []string{"Date"}}, nil
+			return custody.Probed{RequestID: "req_1", Status: 204, Fields: []string{"Date"}}, nil
 		},
 	}))
 	t.Cleanup(w.server.Close)

@@ -19,6 +19,9 @@ type deed struct {
 	do               func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error
 }
 
+// unsent is in the place of the proxy.
+func unsent(context.Context, custody.Probe) (custody.Probed, error) { return custody.Probed{}, nil }
+
 func only[T any](_ T, err error) error { return err }
 
 var narrower = []custody.Destination{{Rule: "api.example.com/v1"}}
@@ -77,7 +80,7 @@ var deeds = []deed{
 		return only(c.DiscardTrial(ctx, ask, ref))
 	}},
 	{"test", "/check?caller=billing&method=GET&url=https://api.example.com/v1", "/check", nil, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {
-		_, _, err := c.Test(ctx, ask, ref, "billing")
+		_, err := c.Test(ctx, ask, custody.Probe{Credential: ref, Caller: "billing", Method: "GET", URL: "https://api.example.com/v1"}, unsent)
 		return err
 	}},
 	{"disable", "/danger", "/disable", nil, nil, func(ctx context.Context, c *custody.Custody, ask custody.Ask, ref keybearer.Ref) error {

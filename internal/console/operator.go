@@ -62,7 +62,10 @@ func (v *visit) editOperator() error {
 		return err
 	}
 	groups, roles := f.groups(), f.roles()
-	o, err := v.Custody.EditOperator(v.r.Context(), v.ask(), now.ID, new(f.Get("description")), &groups, &roles)
+	var o custody.Operator
+	if err = v.presence(); err == nil {
+		o, err = v.Custody.EditOperator(v.r.Context(), v.ask(), now.ID, new(f.Get("description")), &groups, &roles)
+	}
 	if err == nil {
 		to := v.operatorHolder(o).Path()
 		if v.operatorHolder(o).Self && !rowOf(o).Admin {
@@ -102,6 +105,9 @@ func (v *visit) newOperatorToken() error {
 	o, token, err := once(v, f, func(f *form) (made custody.Operator, token keybearer.Secret, err error) {
 		expires, overlap, err := f.tokenTerms()
 		if err != nil {
+			return made, token, err
+		}
+		if err := v.presence(); err != nil { // a token outlives the session that makes it
 			return made, token, err
 		}
 		return v.Custody.RotateOperatorToken(v.r.Context(), v.ask(), now.ID, expires, overlap)

@@ -156,6 +156,9 @@ func (v *visit) makeOperator(f *form) (o custody.Operator, token keybearer.Secre
 	if n.NoToken && !n.ExpiresAt.IsZero() {
 		return o, token, keybearer.NewError(keybearer.Invalid, "there is no token that could end").WithHint("leave it empty").In("expires")
 	}
+	if err := v.presence(); err != nil { // an operator outlives the session that makes it
+		return o, token, err
+	}
 	return v.Custody.CreateOperator(v.r.Context(), v.ask(), n)
 }
 

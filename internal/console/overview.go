@@ -7,15 +7,16 @@ import (
 
 // overviewPage says what goes on and what somebody should look at.
 type overviewPage struct {
-	Span      string
-	Chart     *Chart
-	Counted   bool // something is known of use
-	Whole     bool // the chart is of all that the person may see
-	Refusals  []refusal
-	Scopes    []custody.ScopeActivity
-	Attention custody.Attention
-	Parts     []custody.Part // for instance admins
-	First     string         // what to do on a server that has nothing yet: "scope", "key", "credential", "caller"; "" when it has
+	Span       string
+	Chart      *Chart
+	Counted    bool // something is known of use
+	Whole      bool // the chart is of all that the person may see
+	Refusals   []refusal
+	Scopes     []custody.ScopeActivity
+	Attention  custody.Attention
+	Parts      []custody.Part // for instance admins
+	First      string         // what to do on a server that has nothing yet: "key", "caller", "credential"; "" when it has
+	FirstScope string         // where to do it; "": in global
 }
 
 // refusal is one reason, how often it came, and its share of all for a bar.
@@ -51,37 +52,44 @@ func (v *visit) overview() error {
 		if data.Parts, err = v.Custody.Status(ctx, ask); err != nil {
 			return err
 		}
-		if data.First, err = v.first(); err != nil {
+		if data.First, data.FirstScope, err = v.first(); err != nil {
 			return err
 		}
 	}
 	return v.show("overview", "Overview", data)
 }
 
-// first is the next step on the way to the first use, for a server that is new.
-func (v *visit) first() (string, error) {
+// first is the next step on the way to the first use, for a server that is new, and the scope to take it in; "" for global. The caller comes
+// before the credential, whose form can then grant it use.
+func (v *visit) first() (step, scope string, err error) {
 	ctx, ask, one := v.r.Context(), v.ask(), keybearer.Query{Limit: 1}
 	credentials, err := v.Custody.Credentials(ctx, ask, "", one)
 	if err != nil {
-		return "", err
-	}
-	if len(credentials.Items) == 0 {
-		scopes, err := v.scopes()
-		if err != nil {
-			return "", err
-		}
-		for _, s := range scopes {
-			if s.Key != nil {
-				return "credential", nil
-			}
-		}
-		return "key", nil
+		return "", "", err
 	}
 	callers, err := v.Custody.Callers(ctx, ask, one)
-	if err == nil && len(callers.Items) == 0 {
-		return "caller", nil
+	if err != nil || len(credentials.Items) > 0 && len(callers.Items) > 0 {
+		return "", "", err
 	}
-	return "", err
+	scopes, err := v.scopes()
+	if err != nil {
+		return "", "", err
+	}
+	step = "key"
+	for _, s := range scopes {
+		if s.Key == nil {
+			continue
+		}
+		step = "caller"
+		if s.Name != keybearer.GlobalScope {
+			scope = s.Name
+			break
+		}
+	}
+	if step == "caller" && len(callers.Items) > 0 {
+		step = "credential"
+	}
+	return step, scope, nil
 }
 
 // Broken are the parts that do not work, and the risks.

@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,7 @@ type rulePreview struct {
 	Clear           bool // sent in clear
 	Wildcard        bool
 	Private         bool
+	Near            bool // plainly on a private network, and not marked so
 	Error, Hint     string
 	Matches, Misses []policy.Example
 }
@@ -143,6 +145,16 @@ func previewRule(d custody.Destination) *rulePreview {
 	p := &rulePreview{
 		Canonical: r.String(), Changed: r.String() != d.Rule, Clear: r.Scheme == "http", Wildcard: strings.HasPrefix(r.Host, "*"), Private: r.Private,
 	}
+	p.Near = !r.Private && near(r.Host)
 	p.Matches, p.Misses = policy.Examples(r)
 	return p
+}
+
+// near reports whether a host is by its spelling alone on this machine or a private network. It is for a hint: what is reached, and what not, is judged
+// by the addresses of each request.
+func near(host string) bool {
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }

@@ -178,7 +178,7 @@ func (c *Custody) callerExists(ctx context.Context, name string) error {
 		return err
 	}
 	if cl == nil || cl.Name != name || !cl.DeletedAt.IsZero() {
-		return keybearer.NewError(keybearer.Invalid, "there is no caller of that name").WithHint("make it first: keybearer caller create <name>")
+		return keybearer.NewError(keybearer.Invalid, "there is no caller of that name").WithHint("make it first: keybearer caller create <name>, or Callers in the console")
 	}
 	return nil
 }

@@ -73,27 +73,6 @@ func (c *Custody) checkedCaller(ctx context.Context, a *Actor, name string) (*ke
 	return cl, nil
 }
 
-// Test permits the actor to send one request with the credential as the caller, and returns both by name. It takes administer: who holds it could
-// let any caller of the scope use the credential. It sends nothing; the request is judged as every other. It returns [keybearer.Invalid] for a caller that does
-// not exist.
-func (c *Custody) Test(ctx context.Context, ask Ask, ref keybearer.Ref, caller string) (keybearer.Ref, string, error) {
-	on, err := c.find(ctx, ref)
-	if err != nil {
-		return keybearer.Ref{}, "", err
-	}
-	if _, err := c.authorise(ask, CredentialTest, on); err != nil {
-		return keybearer.Ref{}, "", err
-	}
-	if on.credential == nil {
-		return keybearer.Ref{}, "", keybearer.NewError(keybearer.NotFound, "")
-	}
-	cl, err := c.checkedCaller(ctx, &ask.Actor, caller)
-	if err != nil {
-		return keybearer.Ref{}, "", err
-	}
-	return keybearer.Ref{Scope: on.scope.Name, Name: on.credential.Name}, cl.Name, nil
-}
-
 // Usage is what is known of the use of one credential, or of all together.
 type Usage struct {
 	Credential *keybearer.Usage // nil for all together, and when nothing is known

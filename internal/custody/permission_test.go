@@ -19,6 +19,9 @@ func permitted(_ custody.Credential, err error) error {
 	return err
 }
 
+// unsent is in the place of the proxy.
+func unsent(context.Context, custody.Probe) (custody.Probed, error) { return custody.Probed{}, nil }
+
 // The matrix is CONTRACT section 6, written down by hand: one letter for each persona, in the order of personas.
 //
 //	y: may   f: forbidden, says so   h: hidden, as if it were not there   u: unauthenticated
@@ -92,7 +95,7 @@ var matrix = []struct {
 		return err
 	}},
 	{custody.CredentialTest, "uhhffy yfhf hhffh", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {
-		_, _, err := c.Test(ctx, ask, f.cred, "app")
+		_, err := c.Test(ctx, ask, custody.Probe{Credential: f.cred, Caller: "app", Method: "GET", URL: "https://api.example.com/"}, unsent)
 		return err
 	}},
 	{custody.CredentialCreate, "ufffff fyfy fffff", func(ctx context.Context, c *custody.Custody, ask custody.Ask, f fixture) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,11 +62,14 @@ func TestARaceOfAddresses(t *testing.T) {
 				if c.gone > 0 {
 					time.AfterFunc(c.gone, cancel)
 				}
+				var mu sync.Mutex
 				var began []string
 				conns := make([]*conn, len(c.runners))
 				got, err := race(ctx, len(c.runners), func(ctx context.Context, i int) (net.Conn, error) {
 					r := c.runners[i]
+					mu.Lock()
 					began = append(began, time.Since(start).String())
+					mu.Unlock()
 					if r.stays {
 						ctx = context.WithoutCancel(ctx)
 					}
@@ -77,9 +81,15 @@ func TestARaceOfAddresses(t *testing.T) {
 					if r.err != nil {
 						return nil, r.err
 					}
+					mu.Lock()
+					defer mu.Unlock()
 					conns[i] = &conn{}
 					return conns[i], nil
 				})
+				time.Sleep(2 * time.Second) // those behind come in
+				synctest.Wait()
+				mu.Lock()
+				defer mu.Unlock()
 				if diff := cmp.Diff(c.began, strings.Join(began, " ")); diff != "" {
 					t.Error("tried at other times", diff)
 				}
@@ -91,8 +101,6 @@ func TestARaceOfAddresses(t *testing.T) {
 				} else if err != nil || got != conns[c.winner] {
 					t.Error(got, err)
 				}
-				time.Sleep(2 * time.Second) // those behind come in
-				synctest.Wait()
 				for i, other := range conns {
 					if other != nil && other.closed == (i == c.winner) {
 						t.Errorf("connection %d: closed is %t", i, other.closed)

@@ -197,6 +197,9 @@ func TestManyCallersShareOneLookup(t *testing.T) {
 	cancel()
 	wantCode(t, <-first, keybearer.CallerGone)
 
+	d.mu.Lock()
+	under := d.flights["shared.test"]
+	d.mu.Unlock()
 	const callers = 100
 	waits, results := make(chan struct{}), make(chan error, callers)
 	for range callers {
@@ -211,6 +214,11 @@ func TestManyCallersShareOneLookup(t *testing.T) {
 	for range callers {
 		<-waits
 	}
+	d.mu.Lock()
+	if d.flights["shared.test"] != under {
+		t.Error("a look-up of its own beside the one under way")
+	}
+	d.mu.Unlock()
 	close(hold)
 	for range callers {
 		if err := <-results; err != nil {

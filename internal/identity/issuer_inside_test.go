@@ -244,6 +244,8 @@ func TestKeysThatAreTheSameStayAndAreKnownForLonger(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	now = now.Add(time.Hour)
+	i.group.Wait()
+	i.flight = make(chan struct{}) // one that does not end
 	if _, err := i.keys(gone); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

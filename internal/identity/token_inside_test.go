@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,20 +14,23 @@ import (
 type directory struct {
 	keybearer.Store
 	caller  keybearer.Caller
-	err     error
+	err     atomic.Pointer[error] // nil: it is there
 	tell    func([]keybearer.Change)
 	stopped bool
 }
 
-func (d *directory) Caller(_ context.Context, idOrName string) (*keybearer.Caller, error) {
-	if d.err == nil && idOrName != d.caller.Name && idOrName != d.caller.ID {
+func (d *directory) Caller(ctx context.Context, idOrName string) (*keybearer.Caller, error) {
+	if d.err.Load() == nil && idOrName != d.caller.Name && idOrName != d.caller.ID {
 		return nil, keybearer.NewError(keybearer.NotFound, "")
 	}
-	return &d.caller, d.err
+	return d.CallerByToken(ctx, keybearer.TokenHash{})
 }
 
 func (d *directory) CallerByToken(context.Context, keybearer.TokenHash) (*keybearer.Caller, error) {
-	return &d.caller, d.err
+	if err := d.err.Load(); err != nil {
+		return nil, *err
+	}
+	return &d.caller, nil
 }
 
 func (d *directory) Watch(tell func([]keybearer.Change)) (stop func()) {
@@ -76,7 +80,8 @@ func TestACallerWhoseStoreCannotAnswerIsNotUnknown(t *testing.T) {
 	if _, err := c.ByName(t.Context(), "cal_1"); keybearer.CodeOf(err) != keybearer.CallerUnauthenticated {
 		t.Errorf("by its id: %v", err)
 	}
-	d.err = errors.New("away")
+	away := errors.New("away")
+	d.err.Store(&away)
 	for _, by := range []func(context.Context) (*keybearer.Caller, error){
 		func(ctx context.Context) (*keybearer.Caller, error) { return c.ByName(ctx, "billing") },
 		func(ctx context.Context) (*keybearer.Caller, error) {
@@ -93,7 +98,7 @@ func TestACallerWhoseStoreCannotAnswerIsNotUnknown(t *testing.T) {
 			t.Errorf("gone: %v, %v", who, err)
 		}
 	}
-	d.err = nil
+	d.err.Store(nil)
 	if _, err := (Fixed{c}).Identify(t.Context(), &keybearer.Evidence{Fixed: "nobody"}); err != error(errFixed) { // which has a code in common with others
 		t.Errorf("one that is not there: %v", err)
 	}

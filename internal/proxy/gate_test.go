@@ -186,7 +186,7 @@ func TestStrangersFillNoAuditLog(t *testing.T) {
 	// Nor of callers that come too fast.
 	l.clock.advance(time.Minute)
 	for code, want := range map[keybearer.Code][2]int{keybearer.RateLimited: {0, 1}, keybearer.CredentialForbidden: {1, 0}} {
-		p := l.proxy.gate.newPass(&Call{Method: "GET"})
+		p := l.proxy.gate.newPass(&Call{Method: "GET", Route: &Route{}})
 		p.event.Caller = "billing"
 		l.proxy.gate.refused(p, keybearer.NewError(code, ""))
 		if _, posted, offered := n.take(); len(posted) != want[0] || len(offered) != want[1] {
@@ -200,14 +200,24 @@ func TestTheRuleThatAdmitsTheAddressIsTold(t *testing.T) {
 	n := &notes{}
 	l := newLab(t, noted(n))
 	terms := l.bearer()
-	terms.Rules = []keybearer.Rule{must(policy.ParseRule(l.destination.URL, nil, false)), must(policy.ParseRule(l.destination.URL, []string{"GET"}, true))}
-	l.credential("crm", terms, "s3cret-token")
-	p, err := l.proxy.gate.Admit(t.Context(), l.call("docs/crm"))
+	terms.Rules = []keybearer.Rule{must(policy.ParseRule(l.destination.URL+"/v1", nil, false)), must(policy.ParseRule(l.destination.URL, nil, true))}
+	c := l.credential("crm", terms, "s3cret-token")
+	call := l.call("docs/crm")
+	call.Target += "v1/x"
+	p, err := l.proxy.gate.Admit(t.Context(), call)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Finish(Result{})
 	if recorded, _, _ := n.take(); len(recorded) != 1 || recorded[0].Rule != terms.Rules[1].String() {
+		t.Errorf("%+v", recorded)
+	}
+	// It is told once, however often it is judged.
+	l.update(c, func(c *keybearer.Credential) { c.Description = "another one" })
+	if err := p.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if recorded, _, _ := n.take(); len(recorded) != 0 {
 		t.Errorf("%+v", recorded)
 	}
 }

@@ -203,9 +203,7 @@ func (p *Pass) Hold(ctx context.Context) (held context.Context, release func()) 
 		websocket: p.handshake != nil, end: end,
 	}
 	g.live.add(u)
-	if !p.expires.IsZero() {
-		g.live.expire(u, p.expires, g.now())
-	}
+	g.live.expire(u, p.expires, g.now())
 	if g.epoch.Load() != p.epoch {
 		g.live.changed() // a change came before the use could be seen
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 // shelf is a store of one credential, that can be taken away.
 type shelf struct {
 	keybearer.Store
+	mu         sync.Mutex
 	scope      keybearer.Scope
 	credential keybearer.Credential
 	err        error // of all that is read
@@ -30,12 +32,16 @@ type shelf struct {
 }
 
 func (s *shelf) Scope(context.Context, string) (*keybearer.Scope, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	scope := s.scope
 	s.scopes++
 	return &scope, cmp.Or(s.noScope, s.err)
 }
 
 func (s *shelf) Credential(context.Context, keybearer.Ref) (*keybearer.Credential, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.credentials++; s.hook != nil {
 		s.hook()
 	}
@@ -47,10 +53,17 @@ func (s *shelf) Watch(tell func([]keybearer.Change)) func() {
 	return func() {}
 }
 
+// set changes what is on the shelf, and says nothing.
+func (s *shelf) set(how func(*shelf)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	how(s)
+}
+
 // change changes the credential, and says so.
 func (s *shelf) change(how func(*keybearer.Credential)) {
 	id := s.credential.ID
-	how(&s.credential)
+	s.set(func(s *shelf) { how(&s.credential) })
 	s.tell([]keybearer.Change{{Kind: keybearer.CredentialRecord, ID: id}})
 }
 
@@ -64,6 +77,7 @@ func (h heard) Current() time.Time { return h.at() }
 
 // vouching is an identity that says what it is told to.
 type vouching struct {
+	mu     sync.Mutex
 	caller *keybearer.Caller
 	err    error
 	asked  int
@@ -71,6 +85,8 @@ type vouching struct {
 }
 
 func (v *vouching) Identify(context.Context, *keybearer.Evidence) (*keybearer.Caller, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if v.asked++; v.hook != nil {
 		v.hook()
 	}
@@ -78,6 +94,19 @@ func (v *vouching) Identify(context.Context, *keybearer.Evidence) (*keybearer.Ca
 		return nil, v.err
 	}
 	return v.caller, nil
+}
+
+// say has the identity say something else from now on.
+func (v *vouching) say(caller *keybearer.Caller, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.caller, v.err = caller, err
+}
+
+func (v *vouching) times() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.asked
 }
 
 // stand is a gate without a proxy, and all that it asks.
@@ -150,12 +179,15 @@ func TestWhenAUseEnds(t *testing.T) {
 		"a change is heard of":             {do: func(s *stand) { s.shelf.change(disable) }, code: keybearer.CredentialDisabled, asked: -1},
 		"a change that takes nothing away": {do: func(s *stand) { s.shelf.change(func(c *keybearer.Credential) { c.Description = "." }) }, ended: never, asked: 1},
 		"its caller is unknown": {do: func(s *stand) {
-			s.who.err = keybearer.NewError(keybearer.CallerUnauthenticated, "")
+			s.who.say(nil, keybearer.NewError(keybearer.CallerUnauthenticated, ""))
 			s.gate.live.changed()
 		}, code: keybearer.CallerUnauthenticated, asked: -1},
 		"its destination is another": {do: func(s *stand) {
 			for u := range s.gate.live.uses {
-				u.destination.Port = 8443
+				moved := *u
+				moved.destination.Port = 8443
+				s.gate.live.remove(u)
+				s.gate.live.add(&moved)
 			}
 			s.gate.live.changed()
 		}, code: keybearer.CredentialForbidden, asked: -1},
@@ -169,11 +201,11 @@ func TestWhenAUseEnds(t *testing.T) {
 			s.shelf.change(func(c *keybearer.Credential) { c.Current.Terms.WebSocket, c.Disabled = false, true })
 		}, code: keybearer.CredentialDisabled, asked: -1},
 		"its credential is gone": {do: func(s *stand) {
-			s.shelf.err = keybearer.NewError(keybearer.NotFound, "")
+			s.shelf.set(func(s *shelf) { s.err = keybearer.NewError(keybearer.NotFound, "") })
 			s.shelf.change(func(*keybearer.Credential) {})
 		}, code: keybearer.CredentialForbidden, asked: -1},
 		"its caller lives no more": {do: func(s *stand) {
-			s.who.caller = &keybearer.Caller{ID: "cal_1", Name: "billing", Scopes: []string{"sco_1"}, Disabled: true}
+			s.who.say(&keybearer.Caller{ID: "cal_1", Name: "billing", Scopes: []string{"sco_1"}, Disabled: true}, nil)
 			s.gate.live.changed()
 		}, code: keybearer.CallerUnauthenticated, asked: -1},
 		"WebSockets are allowed no more": {do: func(s *stand) {
@@ -184,33 +216,36 @@ func TestWhenAUseEnds(t *testing.T) {
 			s.shelf.change(func(c *keybearer.Credential) { c.ExpiresAt = at })
 		}, ended: 5 * time.Second, code: keybearer.CredentialExpired, asked: -1},
 		"nobody can say what has changed": {do: func(s *stand) {
-			s.shelf.err = away
+			s.shelf.set(func(s *shelf) { s.err = away })
 			s.shelf.change(disable)
 		}, ended: lookUntil, code: keybearer.StoreUnavailable, asked: -1},
 		"nobody can say for a moment": {do: func(s *stand) {
-			s.shelf.err = away
+			s.shelf.set(func(s *shelf) { s.err = away })
 			s.shelf.change(disable)
-			time.AfterFunc(3*lookAgain-1, func() { s.shelf.err = nil })
+			time.AfterFunc(3*lookAgain-1, func() { s.shelf.set(func(s *shelf) { s.err = nil }) })
 		}, ended: 3 * lookAgain, code: keybearer.CredentialDisabled, asked: -1},
 		"nobody can say for a moment, and then it holds": {do: func(s *stand) {
-			s.shelf.err = away
+			s.shelf.set(func(s *shelf) { s.err = away })
 			s.shelf.change(func(*keybearer.Credential) {})
-			time.AfterFunc(2*lookAgain-1, func() { s.shelf.err = nil })
+			time.AfterFunc(2*lookAgain-1, func() { s.shelf.set(func(s *shelf) { s.err = nil }) })
 		}, ended: never, asked: 3},
 		"what others change, all being heard": {
 			follow: func(time.Time) func() time.Time { return time.Now }, do: func(*stand) {}, ended: never, asked: 0,
 		},
 		"what others change, nothing being heard": {
-			follow: start, do: func(s *stand) { s.shelf.credential.Disabled = true }, ended: confirm, code: keybearer.CredentialDisabled, asked: -1,
+			follow: start, do: func(s *stand) { s.shelf.set(func(s *shelf) { s.credential.Disabled = true }) }, ended: confirm, code: keybearer.CredentialDisabled, asked: -1,
 		},
 		"nothing being heard, nor anybody there": {
-			follow: start, do: func(s *stand) { s.shelf.err = away; s.shelf.credential.Disabled = true }, ended: never, asked: -1,
+			follow: start, do: func(s *stand) {
+				s.shelf.set(func(s *shelf) { s.err = away })
+				s.shelf.set(func(s *shelf) { s.credential.Disabled = true })
+			}, ended: never, asked: -1,
 		},
 		"others vouch for it": {evidence: others, do: func(*stand) {}, ended: never, asked: 9},
 		"others vouch for it no more": {evidence: others, do: func(s *stand) {
-			time.AfterFunc(confirm+1, func() { s.who.err = keybearer.NewError(keybearer.CallerUnauthenticated, "") })
+			time.AfterFunc(confirm+1, func() { s.who.say(nil, keybearer.NewError(keybearer.CallerUnauthenticated, "")) })
 		}, ended: 2 * confirm, code: keybearer.CallerUnauthenticated, asked: -1},
-		"others cannot be asked": {evidence: others, do: func(s *stand) { s.who.err = away }, ended: never, asked: 9},
+		"others cannot be asked": {evidence: others, do: func(s *stand) { s.who.say(nil, away) }, ended: never, asked: 9},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -234,8 +269,8 @@ func TestWhenAUseEnds(t *testing.T) {
 				if ended != c.ended || c.ended >= 0 && keybearer.CodeOf(context.Cause(held)) != c.code {
 					t.Errorf("ended after %v: %v", ended, context.Cause(held))
 				}
-				if c.asked >= 0 && s.who.asked != c.asked {
-					t.Errorf("its caller was asked for %d times", s.who.asked)
+				if c.asked >= 0 && s.who.times() != c.asked {
+					t.Errorf("its caller was asked for %d times", s.who.times())
 				}
 				close(quit)
 				<-done

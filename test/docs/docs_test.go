@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +26,8 @@ var elsewhere = map[string]string{
 }
 
 // Every block marked sh, in every page, is executed as it stands, the blocks of a page one after the other in one shell: in a
-// home of its own, where api.example.com is a destination on loopback. Two things are done to the text: 127.0.0.1:9080 and 127.0.0.1:9081 become the
-// test's own listeners, and rules for api.example.com are marked private, as a destination on loopback needs.
+// home of its own, where api.example.com is a destination on loopback. Three things are done to the text: 127.0.0.1:9080 and 127.0.0.1:9081 become the
+// test's own listeners, 18443 becomes a free port, and rules for api.example.com are marked private, as a destination on loopback needs.
 func TestEveryCommandInTheDocumentation(t *testing.T) {
 	root := harness.Repository()
 	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
@@ -148,13 +149,14 @@ func newSandbox(t *testing.T) *sandbox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A keybearer that runs with this world's Caddyfile, and whose other commands wait for the server as a person does who types.
+	// A keybearer that runs with this world's Caddyfile where the page writes none, and whose other commands wait for the server as a person does who types.
 	s.path = filepath.Join(s.dir, "bin")
 	if err := os.Mkdir(s.path, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	harness.WriteFile(t, filepath.Join(s.path, "keybearer"), fmt.Appendf(nil, `#!/bin/bash
-if [ "$1" = run ]; then exec %[1]s run --config %[2]s --adapter caddyfile 2>%[3]s/server.log; fi
+if [ "$*" = run ]; then exec %[1]s run --config %[2]s --adapter caddyfile 2>>%[3]s/server.log; fi
+if [ "$1" = run ]; then exec %[1]s "$@" 2>>%[3]s/server.log; fi
 for _ in $(seq 200); do [ -S %[4]s ] && break; sleep 0.05; done
 exec %[1]s "$@"
 `, binary, s.k.Config, s.dir, s.k.Socket))
@@ -170,6 +172,7 @@ func (s *sandbox) run(script string) {
 	t.Helper()
 	script = strings.ReplaceAll(script, "127.0.0.1:9080", s.k.Proxy.String())
 	script = strings.ReplaceAll(script, "127.0.0.1:9081", s.k.Admin.String())
+	script = strings.ReplaceAll(script, "18443", strconv.Itoa(int(harness.FreePort(t))))
 	script = strings.ReplaceAll(script, "domain try docs/crm ", "domain try docs/crm --private ")
 	script = strings.ReplaceAll(script, "--domain api.example.com", "--domain api.example.com --private")
 	uses := strings.Count(script, "http://api.example.com/hook")

@@ -244,6 +244,9 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 		run(0, "", "credential", "show", name, "-o", "json")
 		run(0, "", "check", "--caller", "app:billing", name, "POST", "https://api.example.com/hook")
 		run(4, "", "check", "--caller", "app:billing", name, "POST", "https://elsewhere.example/hook")
+		run(0, "", "credential", "test", name, "--caller", "app:billing", "https://api.example.com/?"+w.tokens["billing"])
+		run(4, "", "credential", "test", name, "--caller", "app:billing", "https://elsewhere.example/?"+w.tokens["billing"], "-o", "json")
+		run(2, "", "credential", "test", name, "--caller", "app:"+fresh(), "https://api.example.com/")
 	}
 	run(2, "Bearer "+fresh(), "credential", "create", "docs/prefixed", "--kind", "bearer", "--domain", "api.example.com")
 	run(5, fresh(), "credential", "create", "docs/bearer", "--kind", "bearer", "--domain", "api.example.com")

@@ -266,7 +266,7 @@ func TestOperatorsSignInAtAnOpenIDProvider(t *testing.T) {
 		res, body = p.do(http.MethodPost, d.console+"/credentials", d.console+"/credentials/new", url.Values{
 			"scope": {"docs"}, "name": {"by-" + test.name}, "kind": {"bearer"}, "secret": {"s3cret"}, "destinations": {"api.example.com"},
 		})
-		if created := strings.HasSuffix(res.Request.URL.Path, "/docs/by-"+test.name) && res.StatusCode == http.StatusOK; created != test.creates {
+		if created := strings.HasPrefix(res.Request.URL.Path, "/credentials/docs/by-"+test.name) && res.StatusCode == http.StatusOK; created != test.creates {
 			t.Errorf("%s creates a credential: %s %d %s", test.name, res.Request.URL, res.StatusCode, body)
 		}
 		sessions = append(sessions, p.session())

@@ -76,13 +76,13 @@ func main() {
 }
 
 // readSurvivors reads lines "<mutant>  # <reason>". Mutants are named by file, function and change, so that a line survives an edit
-// elsewhere in the file.
+// elsewhere in the file. The reason "the same" is that of the line before.
 func readSurvivors(path string) (map[string]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	list := map[string]string{}
+	list, last := map[string]string{}, ""
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -92,7 +92,10 @@ func readSurvivors(path string) (map[string]string, error) {
 		if !ok || strings.TrimSpace(reason) == "" {
 			return nil, fmt.Errorf("%s: a line without a reason: %s", path, line)
 		}
-		list[strings.TrimSpace(name)] = reason
+		if reason != "the same" {
+			last = reason
+		}
+		list[strings.TrimSpace(name)] = last
 	}
 	return list, nil
 }

@@ -19,6 +19,7 @@ import (
 type suite struct {
 	dir    string // where the tests run: that of their package
 	binary string
+	flags  []string                 // of the tests
 	took   map[string]time.Duration // by test, alone
 	reach  map[int][]string         // the tests that come to a mutant, the quickest first
 
@@ -32,6 +33,9 @@ var errSlow = errors.New("the tests did not end in time")
 // measure runs each test of the suite alone with nothing broken, and notes how long it takes and which mutants it comes to. What it starts as a
 // process of its own counts as well.
 func (s *suite) measure(ctx context.Context) error {
+	if help, _ := exec.CommandContext(ctx, s.binary, "-h").CombinedOutput(); strings.Contains(string(help), "rapid.nofailfile") {
+		s.flags = []string{"-rapid.nofailfile"} // which would be tried again, and fail for other mutants than theirs
+	}
 	list := exec.CommandContext(ctx, s.binary, "-test.list", "^(Test|Fuzz|Example)")
 	list.Dir = s.dir
 	out, err := list.Output()
@@ -165,7 +169,7 @@ func (s *suite) try(ctx context.Context, tests []string, limit time.Duration, en
 		return nil, err
 	}
 	defer os.RemoveAll(home)
-	cmd := exec.CommandContext(ctx, s.binary, "-test.failfast", "-test.run", "^("+strings.Join(tests, "|")+")$")
+	cmd := exec.CommandContext(ctx, s.binary, append([]string{"-test.failfast", "-test.run", "^(" + strings.Join(tests, "|") + ")$"}, s.flags...)...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), env, "TMPDIR="+home)
 	cmd.WaitDelay = time.Second

@@ -12,15 +12,15 @@ const ours = [
 
 // Forms, what has to be chosen in them, and which part of the strings goes through them: one in so many.
 const forms = [
-  { path: "/credentials/new?scope=docs", every: 2, choose: (page) => page.getByRole("radio", { name: "Bearer" }).check() },
-  { path: "/credentials/docs/crm/edit", every: 12 },
-  { path: "/credentials/docs/crm/permissions", every: 12 },
-  { path: "/scopes/+new", every: 12 },
-  { path: "/scopes/docs/edit", every: 12 },
-  { path: "/callers/+new", every: 12 },
-  { path: "/callers/billing/edit", every: 12 },
-  { path: "/operators/+new", every: 12 },
-  { path: "/operators/eve/edit", every: 12 },
+  { path: "/credentials/new?scope=docs", every: 4, choose: (page) => page.getByRole("radio", { name: "Bearer" }).check() },
+  { path: "/credentials/docs/crm/edit", every: 16 },
+  { path: "/credentials/docs/crm/permissions", every: 16 },
+  { path: "/scopes/+new", every: 16 },
+  { path: "/scopes/docs/edit", every: 16 },
+  { path: "/callers/+new", every: 16 },
+  { path: "/callers/billing/edit", every: 16 },
+  { path: "/operators/+new", every: 16 },
+  { path: "/operators/eve/edit", every: 16 },
 ];
 
 // Lists, and the form that makes what they list. A description is the only text there that may hold anything.

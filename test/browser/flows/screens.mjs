@@ -1,4 +1,4 @@
-// Every screen of the console in every state that it has: looked at for what is wrong with it, and drawn for docs/screens.
+// Every screen of the console in every state that it has: looked at for what is wrong with it, or drawn for docs/screens.
 import { join } from "node:path";
 import { looks } from "../browser.mjs";
 
@@ -103,7 +103,13 @@ const screens = [
   { name: "scope-new", shows: "A new scope", path: "/scopes/+new", text: "New scope" },
   { name: "scope-edit", shows: "Editing a scope", path: "/scopes/orders/edit", text: "Edit orders" },
   { name: "scope-regenerate", shows: "What regenerating a key would destroy", path: "/scopes/orders/regenerate", text: "orders" },
-  { name: "scope-regenerate-confirm", shows: "Regenerating a key", path: "/scopes/orders/regenerate/confirm", text: "orders" },
+  {
+    name: "scope-regenerate-confirm", shows: "Regenerating a key", path: "/scopes/orders/regenerate", text: "What would be destroyed",
+    async come(page) {
+      await page.getByRole("button", { name: "Go on" }).click();
+      await page.locator("#confirm").waitFor();
+    },
+  },
   { name: "scope-delete", shows: "Deleting a scope", path: "/scopes/lab/delete", text: "Delete the scope" },
 
   { name: "callers-none", shows: "No caller yet", path: "/callers", text: "Callers", on: "new" },
@@ -162,6 +168,7 @@ export default async function (b) {
   const here = screens.filter((s) => (s.on ?? "sample") === on && (!only.length || only.includes(s.name)));
   for (const look of swept) {
     const suffix = look.js ? pictures[`${look.width} px, ${look.scheme}`] : undefined;
+    if (directory && suffix === undefined) continue;
     for (const who of [undefined, ...Object.keys(tokens)]) {
       const seen = here.filter((s) => (s.nobody ? undefined : s.as ?? "ada") === who && (look.js || !s.js) && (look.width === 320 || !s.narrow));
       if (!seen.length) continue;
@@ -172,13 +179,14 @@ export default async function (b) {
             await page.goto(screen.path === "link" ? link : screen.path);
             await page.getByText(screen.text).filter({ visible: true }).first().waitFor();
             await screen.come?.(page, b);
-            await b.scan(page, screen.name);
-            if (directory && suffix !== undefined) await draw(page, join(directory, `${screen.name}${suffix}.png`));
+            if (directory) await draw(page, join(directory, `${screen.name}${suffix}.png`));
+            else await b.scan(page, screen.name);
           });
         }
       }, { as: tokens[who] });
     }
   }
+  if (directory) await b.check(`the screens of the server "${on}" are drawn`, () => {});
   if (only.length) return b.check("only some screens were looked at", () => {});
   if (on !== "sample") return;
   await b.check("docs/screens has a picture of every screen (make screens draws them)", async () => {
@@ -189,9 +197,13 @@ export default async function (b) {
 /** Draws the page from its top, as far as a person would look. */
 async function draw(page, path) {
   const { width, height } = page.viewportSize();
-  await page.evaluate(() => document.activeElement?.blur());
-  const content = await page.evaluate(() => document.documentElement.scrollHeight);
+  const content = await page.evaluate(() => {
+    document.activeElement?.blur();
+    window.scrollTo(0, 0);
+    return document.documentElement.scrollHeight;
+  });
   await page.setViewportSize({ width, height: Math.min(Math.max(content, height), 1600) });
+  await page.evaluate(() => window.scrollTo(0, 0));
   await page.screenshot({ path });
   await page.setViewportSize({ width, height });
 }
