@@ -26,12 +26,14 @@ func TestWhoTypesWaitsForTheServer(t *testing.T) {
 	}
 	x := newTerminal(t)
 	p := x.start(t, home, "scope", "create", "docs")
-	p.shows(t, "waiting for the server to start")
+	p.shows(t, "server") // waiting for it, or that there is none
 	if err := os.Rename(socket+".not-yet", socket); err != nil {
 		t.Fatal(err)
 	}
-	p.shows(t, "created scope docs")
 	ends(t, p.cmd, 0)
+	if names := shell(t, home, home, "keybearer scope list -o name"); !strings.Contains(names, "docs\n") {
+		t.Errorf("there are only the scopes:\n%s", names)
+	}
 
 	if err := os.Remove(socket); err != nil {
 		t.Fatal(err)

@@ -88,6 +88,7 @@ func (v *visit) callerForm(status int, template string, data callerForm) error {
 			data.Scopes = append(data.Scopes, Option{Value: s.Name, Text: s.Name, Note: s.Description})
 		}
 	}
+	data.Scopes = data.Form.keeping("scopes", data.Scopes)
 	data.Nonce = nonce()
 	title := "New caller"
 	if data.Name != "" {

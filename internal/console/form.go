@@ -159,6 +159,17 @@ func (f Field) With(pairs ...string) (Field, error) {
 // From sets the options of a choice.
 func (f Field) From(options []Option) Field { f.Options = options; return f }
 
+// keeping adds to the options those values of the field that are none of them: what was chosen before, among more than a page offers, is not lost by
+// sending the form.
+func (f *form) keeping(name string, options []Option) []Option {
+	for _, value := range f.Values[name] {
+		if !slices.ContainsFunc(options, func(o Option) bool { return o.Value == value }) {
+			options = append(options, Option{Value: value, Text: value})
+		}
+	}
+	return options
+}
+
 // Described is the id of what describes the field, for aria-describedby; "" for nothing.
 func (f Field) Described() string {
 	switch {

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"testing"
 
 	"github.com/keybearer/keybearer"
@@ -32,5 +33,14 @@ func TestErrorsGoToTheFieldThatTheyAreOf(t *testing.T) {
 		if new(form).blame(keybearer.NewError(code, ""), "") {
 			t.Errorf("%s is shown in a form", code)
 		}
+	}
+}
+
+// A page offers a thousand scopes at most: what somebody holds in others stays when the form is sent.
+func TestWhatWasChosenIsAmongWhatIsOffered(t *testing.T) {
+	f := &form{Values: url.Values{"scopes": {"a", "far"}}}
+	got := f.keeping("scopes", []Option{{Value: "a", Text: "a", Note: "first"}, {Value: "b", Text: "b"}})
+	if want := []Option{{Value: "a", Text: "a", Note: "first"}, {Value: "b", Text: "b"}, {Value: "far", Text: "far"}}; !slices.Equal(got, want) {
+		t.Error(got)
 	}
 }

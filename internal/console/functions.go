@@ -31,6 +31,7 @@ var functions = template.FuncMap{
 	"spans":          func() any { return spans },
 	"crumbs":         crumbs,
 	"uses":           uses,
+	"shell":          shellWord,
 	"credentialPath": credentialPath,
 	"more":           func(shown, all int) int { return all - shown },
 	"limits":         limitWords,

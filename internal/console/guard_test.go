@@ -124,6 +124,8 @@ func TestInClearThereIsNoSignIn(t *testing.T) {
 		for _, path := range []string{"/sign-in", "/", "/set-up/x", "/sign-in/oidc"} {
 			if p := b.get(test.address+path, set); (p.StatusCode == http.StatusForbidden && p.has("TLS or 127.0.0.1", "https://kb.example.com")) == test.ok {
 				t.Errorf("%s, %s: %d %s", name, path, p.StatusCode, p.body)
+			} else if policy := p.Header.Get("Referrer-Policy"); path == "/set-up/x" && policy != "strict-origin" {
+				t.Errorf("%s: what the page loads is asked for with the code: %s", name, policy)
 			}
 		}
 		p := b.send(http.MethodPost, test.address+"/sign-in", url.Values{"token": {token}}, set)

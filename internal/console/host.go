@@ -43,6 +43,7 @@ func (c *console) private(r *http.Request) bool {
 
 // insecure says that nobody can sign in by the way that the request came.
 func (c *console) insecure(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Referrer-Policy", "strict-origin") // the address may hold the code of a set-up link
 	v := &visit{console: c, w: w, r: r}
 	public := ""
 	if c.Public != nil && c.Public.Scheme == "https" {

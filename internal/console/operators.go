@@ -95,6 +95,7 @@ func (v *visit) operatorForm(status int, template string, data operatorForm) err
 	for _, s := range scopes {
 		data.Scopes = append(data.Scopes, Option{Value: s.Name, Text: s.Name, Note: s.Description})
 	}
+	data.Scopes = data.Form.keeping("scopes", data.Scopes)
 	data.Nonce = nonce()
 	title := "New operator"
 	if data.Name != "" {

@@ -303,3 +303,23 @@ func TestWhoIsDisabledIsSignedOutForGood(t *testing.T) {
 		t.Errorf("bob %v, ann %v", bob.in(), ann.in())
 	}
 }
+
+// What destroys takes a proof of the last minutes, by a clock that goes forward.
+func TestAProofOfPresenceHoldsForMinutes(t *testing.T) {
+	for by, asked := range map[time.Duration]bool{4 * time.Minute: false, 6 * time.Minute: true, -time.Hour: true} {
+		d := newDesk(t)
+		if _, err := d.CreateScope(t.Context(), root, "docs", ""); err != nil {
+			t.Fatal(err)
+		}
+		b := d.browser()
+		b.signIn(d.operator("ann"))
+		d.wait(by)
+		if p := b.get("/scopes/docs/delete"); p.StatusCode != http.StatusOK || p.has("Your operator token, once more") != asked {
+			t.Errorf("after %v: %d, asked %v", by, p.StatusCode, !asked)
+		}
+		p := b.post("/scopes/docs/delete", "confirm", "docs", "expected_credentials", "0")
+		if (p.StatusCode == http.StatusForbidden) != asked {
+			t.Errorf("after %v: %d", by, p.StatusCode)
+		}
+	}
+}

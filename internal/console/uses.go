@@ -34,11 +34,15 @@ func uses(proxy string, c custody.Credential) useLines {
 func plainRequest(r keybearer.Rule) string {
 	matches, _ := policy.Examples(r)
 	if len(matches) == 0 {
-		return "http://" + r.Host + "/"
+		return shellWord("http://" + r.Host + "/")
 	}
 	e, method := matches[0], ""
 	if e.Method != "GET" {
 		method = "-X " + e.Method + " "
 	}
-	return method + "'" + plain(e.URL) + "'"
+	return method + shellWord(plain(e.URL))
 }
+
+// shellWord is a text as one word of a shell (POSIX.1-2024, XCU 2.2.2): the path of a rule may hold quotes, "$(…)" and "&", and whoever copies a line is
+// not whoever wrote the rule.
+func shellWord(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -88,6 +88,7 @@ type Person struct {
 	How       string    // "token" or "oidc"
 	Since     time.Time // when they signed in
 	Confirmed time.Time // when they last proved who they are
+	recently  bool      // and that was just now
 }
 
 // The ways of signing in.
@@ -182,10 +183,13 @@ func (s *SignIn) Person(ctx context.Context) (*Person, error) {
 		return nil, err
 	}
 	_, name := actor.Subject.Split()
-	return &Person{
+	p := &Person{
 		Actor: actor, Name: name, How: s.sessions.GetString(ctx, keyHow), Since: s.sessions.GetTime(ctx, keySince),
 		Confirmed: s.sessions.GetTime(ctx, keyConfirmed),
-	}, nil
+	}
+	ago := s.register.now().Sub(p.Confirmed)
+	p.recently = -time.Second < ago && ago < DefaultConfirm // a clock that was set back proves nothing
+	return p, nil
 }
 
 // actor judges the proof that the session was begun with.
@@ -199,8 +203,8 @@ func (s *SignIn) actor(ctx context.Context) (custody.Actor, error) {
 	return custody.Actor{}, keybearer.NewError(keybearer.Unauthenticated, "")
 }
 
-// RecentlyConfirmed reports whether the person proved who they are within [DefaultConfirm].
-func (p *Person) RecentlyConfirmed() bool { return time.Since(p.Confirmed) < DefaultConfirm }
+// RecentlyConfirmed reports whether the person had proved who they are within [DefaultConfirm] when they were asked for.
+func (p *Person) RecentlyConfirmed() bool { return p.recently }
 
 // confirmed notes that who is signed in has proved it again. The session goes on under a new name and ends when it would have.
 func (s *SignIn) confirmed(ctx context.Context) error {

@@ -93,7 +93,9 @@ func TestATestRequestArrivesOnce(t *testing.T) {
 		return nil
 	})
 	w.checkAudit(t, 2, 2) // eve's is a refusal, too
-	if !slices.ContainsFunc(w.events(t), func(e keybearer.Event) bool { return e.Operator == "eve" && e.Action == "credential.test" && e.Code == keybearer.Forbidden }) {
+	if !slices.ContainsFunc(w.events(t), func(e keybearer.Event) bool {
+		return e.Operator == "eve" && e.Action == "credential.test" && e.Code == keybearer.Forbidden
+	}) {
 		t.Error("the audit log does not tell that eve tried")
 	}
 	if len(all) != 2 || all[0].Target == all[1].Target {
