@@ -246,3 +246,14 @@ func TestAFormOfAnotherSiteMakesNothing(t *testing.T) {
 		t.Errorf("%d were made, %v", len(page.Items), err)
 	}
 }
+
+// Enter in a field presses the first button of a form: that is the one that creates, and none that adds a row.
+func TestEnterCreatesTheCredential(t *testing.T) {
+	_, ann := newShop(t)
+	_, inside, _ := strings.Cut(ann.get("/credentials/new").Body.String(), `id="new-credential"`)
+	_, first, found := strings.Cut(inside, "<button")
+	first, _, _ = strings.Cut(first, ">")
+	if !found || strings.Contains(first, "formaction") || strings.Contains(first, "name=") {
+		t.Errorf("Enter presses <button%s>", first)
+	}
+}

@@ -39,8 +39,8 @@ func (a *attempts) sweep(now time.Time) {
 	}
 }
 
-// take returns how long to wait before the next attempt; 0: now, and it counts.
-func (a *attempts) take(from netip.Prefix, now time.Time) time.Duration {
+// take returns how long to wait before the next attempt; 0: now, and it counts until it is given back.
+func (a *attempts) take(from netip.Prefix, now time.Time) (wait time.Duration, giveBack func()) {
 	l := a.by[from]
 	if l == nil {
 		if len(a.by) >= maxAddresses {
@@ -57,12 +57,14 @@ func (a *attempts) take(from netip.Prefix, now time.Time) time.Duration {
 	}
 	for _, l := range []*rate.Limiter{l, a.all} { // who is over their own does not use up the others'
 		if left := l.TokensAt(now); left < 1 {
-			return time.Duration(math.Ceil((1-left)/float64(l.Limit()))) * time.Second
+			return time.Duration(math.Ceil((1-left)/float64(l.Limit()))) * time.Second, nil
 		}
 	}
-	l.AllowN(now, 1)
-	a.all.AllowN(now, 1)
-	return 0
+	own, all := l.ReserveN(now, 1), a.all.ReserveN(now, 1)
+	return 0, func() {
+		own.CancelAt(now)
+		all.CancelAt(now)
+	}
 }
 
 type addressKey struct{}
@@ -72,8 +74,9 @@ func From(ctx context.Context, address netip.Addr) context.Context {
 	return context.WithValue(ctx, addressKey{}, address)
 }
 
-// attempt counts an attempt to sign in. It returns [keybearer.RateLimited] when there were too many, before anything is looked at.
-func (s *SignIn) attempt(ctx context.Context, id string) error {
+// attempt counts an attempt to sign in, until it is given back: one that succeeded was no guess. It returns [keybearer.RateLimited] when there were too many,
+// before anything is looked at.
+func (s *SignIn) attempt(ctx context.Context, id string) (giveBack func(), _ error) {
 	address, _ := ctx.Value(addressKey{}).(netip.Addr)
 	bits := 64 // what one host has of IPv6
 	if address = address.Unmap(); address.Is4() {
@@ -81,15 +84,19 @@ func (s *SignIn) attempt(ctx context.Context, id string) error {
 	}
 	prefix, _ := address.WithZone("").Prefix(bits) // the zero address: whose nobody knows
 	s.register.mu.Lock()
-	wait := s.register.attempts.take(prefix, s.register.now())
+	wait, back := s.register.attempts.take(prefix, s.register.now())
 	s.register.mu.Unlock()
 	if wait > 0 {
 		s.refused(id, keybearer.RateLimited)
 		e := keybearer.NewError(keybearer.RateLimited, "there were too many attempts to sign in")
 		e.RetryAfter = wait
-		return e
+		return nil, e
 	}
-	return nil
+	return func() {
+		s.register.mu.Lock()
+		defer s.register.mu.Unlock()
+		back()
+	}, nil
 }
 
 // refused audits a sign-in that was refused, one of many where there are many.

@@ -66,7 +66,7 @@ func (s *SignIn) Depart(ctx context.Context, id string, w http.ResponseWriter, n
 	if s.provider == nil {
 		return "", keybearer.NewError(keybearer.NotFound, "this console knows no identity provider")
 	}
-	if err := s.attempt(ctx, id); err != nil {
+	if _, err := s.attempt(ctx, id); err != nil {
 		return "", err
 	}
 	now := s.register.now()
@@ -100,7 +100,7 @@ func (s *SignIn) Arrive(ctx context.Context, id string, w http.ResponseWriter, r
 	if s.provider == nil {
 		return "", keybearer.NewError(keybearer.NotFound, "this console knows no identity provider")
 	}
-	if err := s.attempt(ctx, id); err != nil {
+	if _, err := s.attempt(ctx, id); err != nil {
 		return "", err
 	}
 	f, err := s.journey(w, r)

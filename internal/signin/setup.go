@@ -40,7 +40,7 @@ func noSetUp() *keybearer.Error {
 
 // CheckSetUp returns [keybearer.NotFound] unless the code is that of the link, and [keybearer.RateLimited] after too many attempts.
 func (s *SignIn) CheckSetUp(ctx context.Context, id string, code keybearer.Secret) error {
-	if err := s.attempt(ctx, id); err != nil {
+	if _, err := s.attempt(ctx, id); err != nil {
 		return err
 	}
 	s.register.setUp.Lock()
@@ -55,7 +55,7 @@ func (s *SignIn) CheckSetUp(ctx context.Context, id string, code keybearer.Secre
 // SetUp makes the first operator for whoever holds the link, returns its token, and signs them in. Besides the errors of CheckSetUp it returns
 // [keybearer.Invalid] and [keybearer.AlreadyExists] for the name, after which the link still holds, and [keybearer.Conflict] when there is a live operator.
 func (s *SignIn) SetUp(ctx context.Context, id string, code keybearer.Secret, name string) (keybearer.Secret, error) {
-	if err := s.attempt(ctx, id); err != nil {
+	if _, err := s.attempt(ctx, id); err != nil {
 		return keybearer.Secret{}, err
 	}
 	s.register.setUp.Lock()

@@ -9,7 +9,8 @@ import (
 // WithToken signs in whoever has an operator's token. id is the request's. It returns [keybearer.Unauthenticated] for anything else, always the same,
 // [keybearer.RateLimited] after too many attempts, and [keybearer.AuditUnavailable].
 func (s *SignIn) WithToken(ctx context.Context, id string, token keybearer.Secret) error {
-	if err := s.attempt(ctx, id); err != nil {
+	giveBack, err := s.attempt(ctx, id)
+	if err != nil {
 		return err
 	}
 	proof, err := s.custody.Prove(ctx, token)
@@ -20,13 +21,15 @@ func (s *SignIn) WithToken(ctx context.Context, id string, token keybearer.Secre
 	if err != nil {
 		return s.unproved(id, err)
 	}
+	giveBack()
 	return s.begin(ctx, id, ByToken, actor, proof)
 }
 
 // Confirm takes the proof again from who is signed in, before something is destroyed. It returns [keybearer.Unauthenticated] for a token
 // that is not theirs, and [keybearer.RateLimited].
 func (s *SignIn) Confirm(ctx context.Context, id string, token keybearer.Secret) error {
-	if err := s.attempt(ctx, id); err != nil {
+	giveBack, err := s.attempt(ctx, id)
+	if err != nil {
 		return err
 	}
 	person, err := s.Person(ctx)
@@ -44,6 +47,7 @@ func (s *SignIn) Confirm(ctx context.Context, id string, token keybearer.Secret)
 	if err != nil {
 		return s.unproved(id, err)
 	}
+	giveBack()
 	return s.confirmed(ctx)
 }
 

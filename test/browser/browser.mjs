@@ -19,6 +19,9 @@ export function looks({ js = [true, false], scheme = ["light", "dark"], width = 
   }))));
 }
 
+/** Four of the looks: every two of JavaScript, scheme and width come together in each way. For flows, which are long; the sweep takes more. */
+export const pairs = looks().filter((l) => (l.scheme === "light") === (l.js === (l.width === 1280)));
+
 /** What a flow is given. */
 class Browser {
   #chromium;

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,9 @@ import (
 	"github.com/keybearer/keybearer/test/harness"
 )
 
+// naughtyEnv, set to "all", takes every string. Otherwise it is another quarter of them each time.
+const naughtyEnv = "KEYBEARER_NAUGHTY"
+
 func TestNaughtyStringsAreNothingButText(t *testing.T) {
 	var list []string
 	b, err := os.ReadFile(filepath.Join(harness.Repository(), "test", "corpora", "blns.json"))
@@ -21,6 +25,12 @@ func TestNaughtyStringsAreNothingButText(t *testing.T) {
 	}
 	if err != nil || len(list) < 400 {
 		t.Fatal(len(list), err)
+	}
+	if os.Getenv(naughtyEnv) != "all" {
+		seed := uint64(time.Now().UnixNano())
+		t.Logf("a quarter of the strings, drawn with %d", seed)
+		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		list = list[:len(list)/4]
 	}
 	w := newWorld(t)
 	w.Do(t, "", "operator", "create", "eve")

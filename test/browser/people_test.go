@@ -20,10 +20,6 @@ func TestCallersAndOperatorsAreManagedInTheBrowser(t *testing.T) {
 	w.play("callers", nil, map[string]call{"through": through})
 }
 
-func TestPagesOfScopesCallersAndOperatorsAreSound(t *testing.T) {
-	newWorld(t).play("people", nil, nil)
-}
-
 // stall keeps the keyring from writing, so that long work on a scope waits; resume lets it go on.
 func (w *world) stall(args []json.RawMessage) (any, error) {
 	ring := w.ring()

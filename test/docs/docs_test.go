@@ -21,6 +21,7 @@ var elsewhere = map[string]string{
 	"make bench":       "takes minutes and both processors",
 	"make security":    "its tests run with all others; it counts their cases and writes the page anew",
 	"make mutate":      "runs the tests of each guarding package a thousand times",
+	"make screens":     "its test runs with all others; it draws the pictures anew",
 	"make soak":        "takes hours; a small share of it runs with all tests",
 	"make reliability": "its tests run with all others; it writes the page anew",
 }

@@ -1,6 +1,6 @@
 // A credential is created in the browser, and an app sends with it.
 import assert from "node:assert/strict";
-import { looks } from "../browser.mjs";
+import { pairs } from "../browser.mjs";
 
 const kinds = [
   { kind: "Bearer", sent: { name: "Authorization", value: (s) => `Bearer ${s}` }, shown: "Authorization: Bearer ••••" },
@@ -11,7 +11,7 @@ const kinds = [
 export default async function (b) {
   const as = { as: b.arguments.token };
   let n = 0;
-  for (const look of looks()) {
+  for (const look of pairs) {
     const { kind, sent, shown } = kinds[n % kinds.length];
     const name = `made-${n++}`;
     const secret = `made-in-the-browser-${n}-${"x".repeat(8)}`;

@@ -1,12 +1,12 @@
 // The list of credentials: searched as one types, filtered by its address, paged.
 import assert from "node:assert/strict";
-import { looks } from "../browser.mjs";
+import { pairs } from "../browser.mjs";
 
 export default async function (b) {
   const as = { as: b.arguments.token };
   await b.cli("", "credential", "disable", "docs/legacy");
   await b.cli("", "grant", "add", "global/pay-07", "app:billing", "use");
-  for (const look of looks()) {
+  for (const look of pairs) {
     const script = look.js !== false;
     await b.visit(look, async (page) => {
       const links = () => page.locator("#found table").first().locator("tbody th a").allInnerTexts();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { looks } from "../browser.mjs";
+import { looks, pairs } from "../browser.mjs";
 
 const focused = (page) => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.name || document.activeElement.tagName);
 
@@ -67,7 +67,7 @@ export default async function (b) {
       });
     }, { as: b.arguments.token });
   }
-  for (const look of looks({ scheme: ["light", "dark"] })) {
+  for (const look of pairs) {
     await b.visit(look, async (page) => {
       await page.goto("/credentials");
       await b.check("the first stop of Tab leads to the content", async () => {

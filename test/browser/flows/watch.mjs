@@ -1,6 +1,6 @@
 // The overview and the audit log: what happened is told, as it happens, with the reason in words and the way to mend it.
 import assert from "node:assert/strict";
-import { looks } from "../browser.mjs";
+import { looks, pairs } from "../browser.mjs";
 
 export default async function (b) {
   const as = { as: b.arguments.token };
@@ -19,7 +19,7 @@ export default async function (b) {
   assert.equal((await b.call("send", good)).status, 200);
   assert.equal((await b.call("send", wrong)).code, "destination_not_allowed");
 
-  for (const look of looks()) {
+  for (const look of pairs) {
     await b.visit(look, async (page) => {
       await b.check("the overview counts uses and refusals", async () => {
         await b.until("the ledger has heard of both", async () => {
