@@ -185,7 +185,7 @@ func TestWhenASafeIsSweptOut(t *testing.T) {
 		if g.sweep(time.Minute); len(g.safes) != 1 {
 			t.Error("swept out a moment too soon")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if g.sweep(time.Minute); len(g.safes) != 0 || g.rows.Len() != 0 || g.scopes.Len() != 0 {
 			t.Errorf("%d safes, %d rows and %d scopes are left", len(g.safes), g.rows.Len(), g.scopes.Len())
 		}
