@@ -86,3 +86,24 @@ func RateText(rate float64) string {
 	}
 	return strconv.FormatFloat(rate, 'g', 3, 64) + "/s"
 }
+
+// Words says in which ways a caller's limits are not the instance's; "" for none.
+func (l Limits) Words() string {
+	var parts []string
+	switch {
+	case l.Rate > 0:
+		parts = append(parts, RateText(l.Rate))
+	case l.Rate < 0:
+		parts = append(parts, "any rate")
+	}
+	if l.Burst > 0 {
+		parts = append(parts, "bursts of "+strconv.Itoa(l.Burst))
+	}
+	switch {
+	case l.Concurrency > 0:
+		parts = append(parts, strconv.Itoa(l.Concurrency)+" under way")
+	case l.Concurrency < 0:
+		parts = append(parts, "any number under way")
+	}
+	return strings.Join(parts, ", ")
+}

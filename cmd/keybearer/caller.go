@@ -134,7 +134,7 @@ func (c *cli) callerFields(x admin.Caller) []field {
 		row("description", plain(x.Description)),
 		row("state", liveCell(x.Disabled, x.DeletedAt)),
 		row("scopes", plain(strings.Join(x.Scopes, ", "))),
-		row("limits", limitsCell(x.Limits)),
+		row("limits", plain(x.Limits.Words())),
 		row("tokens", c.tokenCells(x.Tokens)...),
 		row("last used", plain(c.lastUse(x.LastUsedAt))),
 		row("created", plain(ago(x.CreatedAt, c.now()))),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,25 +59,4 @@ func (l *limitFlags) over(have keybearer.Limits) (keybearer.Limits, error) {
 		return have, err
 	}
 	return have, number("concurrency", l.concurrency, true, &have.Concurrency)
-}
-
-// limitsCell says in which ways a caller's limits are not the instance's.
-func limitsCell(l keybearer.Limits) cell {
-	var parts []string
-	switch {
-	case l.Rate > 0:
-		parts = append(parts, keybearer.RateText(l.Rate))
-	case l.Rate < 0:
-		parts = append(parts, "any rate")
-	}
-	if l.Burst > 0 {
-		parts = append(parts, "bursts of "+strconv.Itoa(l.Burst))
-	}
-	switch {
-	case l.Concurrency > 0:
-		parts = append(parts, strconv.Itoa(l.Concurrency)+" under way")
-	case l.Concurrency < 0:
-		parts = append(parts, "any number under way")
-	}
-	return plain(strings.Join(parts, ", "))
 }

@@ -84,7 +84,7 @@ func (v *visit) caller() error {
 	if err != nil {
 		return err
 	}
-	data := callerPage{Caller: c, holder: callerHolder(c), Limits: limitWords(c.Limits)}
+	data := callerPage{Caller: c, holder: callerHolder(c), Limits: c.Limits.Words()}
 	data.Tokens = tokensOf(v.Now(), data.holder, c.Tokens)
 	if data.Usable, data.More, err = v.usable(c); err != nil {
 		return err

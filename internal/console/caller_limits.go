@@ -65,24 +65,3 @@ func limitFields(l keybearer.Limits) (rate, burst, concurrency string) {
 	}
 	return rate, whole(l.Burst), whole(l.Concurrency)
 }
-
-// limitWords says in which ways a caller's limits are not the instance's; "" for none.
-func limitWords(l keybearer.Limits) string {
-	var parts []string
-	switch {
-	case l.Rate > 0:
-		parts = append(parts, keybearer.RateText(l.Rate))
-	case l.Rate < 0:
-		parts = append(parts, "any rate")
-	}
-	if l.Burst > 0 {
-		parts = append(parts, "bursts of "+strconv.Itoa(l.Burst))
-	}
-	switch {
-	case l.Concurrency > 0:
-		parts = append(parts, strconv.Itoa(l.Concurrency)+" at a time")
-	case l.Concurrency < 0:
-		parts = append(parts, "any number at a time")
-	}
-	return strings.Join(parts, ", ")
-}

@@ -34,7 +34,7 @@ var functions = template.FuncMap{
 	"shell":          shellWord,
 	"credentialPath": credentialPath,
 	"more":           func(shown, all int) int { return all - shown },
-	"limits":         limitWords,
+	"limits":         keybearer.Limits.Words,
 }
 
 // crumbs are the addresses and texts of a path, for the part of that name.

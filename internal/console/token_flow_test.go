@@ -199,7 +199,7 @@ func TestACallerIsChangedDisabledAndDeleted(t *testing.T) {
 	p.ann.get(page).wants(t, http.StatusOK, "docs/ web", "use", "!not bound")
 	edit := p.ann.filled(page+"/edit", page+"/edit", "scopes", "crm", "concurrency", "none")
 	p.ann.form(page+"/edit", edit).wants(t, http.StatusSeeOther)
-	p.ann.get(page).wants(t, http.StatusOK, "not bound to docs, so refused", "any number at a time")
+	p.ann.get(page).wants(t, http.StatusOK, "not bound to docs, so refused", "any number under way")
 	r := p.ann.form(page+"/edit", edit)
 	r.wants(t, http.StatusPreconditionFailed, "Somebody else changed it")
 

@@ -7,7 +7,6 @@ import (
 	"crypto/rsa"
 	"flag"
 	"fmt"
-	"log"
 	"log/slog"
 	"net/http"
 	"os"
@@ -32,7 +31,7 @@ func main() {
 	flag.Parse()
 	b, err := os.ReadFile(*secret)
 	if err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
 	storage.RegisterClients(storage.WebClient(*client, string(b), *redirect))
 	h := &house{Storage: storage.NewStorage(users{})}
@@ -40,7 +39,7 @@ func main() {
 	router := exampleop.SetupServer("https://"+*listen, h, slog.New(slog.NewTextHandler(os.Stderr, nil)), false)
 	router.Post("/new-key", func(w http.ResponseWriter, _ *http.Request) { h.newKey() })
 	server := &http.Server{Addr: *listen, Handler: router}
-	log.Fatal(server.ListenAndServeTLS(*pair, *pair))
+	fail(server.ListenAndServeTLS(*pair, *pair))
 }
 
 type users struct{}
@@ -67,7 +66,7 @@ type house struct {
 func (h *house) newKey() {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,3 +115,8 @@ type public struct{ *key }
 func (p public) Algorithm() jose.SignatureAlgorithm { return jose.RS256 }
 func (public) Use() string                          { return "sig" }
 func (p public) Key() any                           { return &p.private.PublicKey }
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "idp:", err)
+	os.Exit(1)
+}
