@@ -99,6 +99,9 @@ func (f *feed) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errStandby) { // whether an open connection or a new one led there
+			f.standby.Store(true)
+		}
 		if since.IsZero() {
 			since = time.Now()
 			f.log.Warn("cannot follow the changes of the store for now", "error", f.explain("follow the changes", "the database", err))
@@ -215,7 +218,6 @@ func (f *feed) advance(ctx context.Context, db querier, first bool) error {
 			return stalled(ctx, err)
 		}
 		if standby {
-			f.standby.Store(true)
 			return errStandby
 		}
 		end := position{newest, stamp}
