@@ -1,0 +1,286 @@
+package upgrade
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keybearer/keybearer/internal/audit"
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+// Each sample is opened by today's binary: everything is as it was, and goes on.
+func TestEverySampleIsOpened(t *testing.T) {
+	found := 0
+	for _, e := range engines(t) {
+		archives, err := filepath.Glob("testdata/*/" + e.name + ".tar.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range archives {
+			found++
+			t.Run(filepath.Base(filepath.Dir(path))+"/"+e.name, func(t *testing.T) {
+				t.Parallel()
+				archive, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opened(t, e, newLab(t), unpack(t, e, archive))
+			})
+		}
+	}
+	if found < 13 {
+		t.Errorf("only %d samples were found", found)
+	}
+}
+
+// upgraded is a sample's home under today's binary.
+type upgraded struct {
+	*harness.Keybearer
+	*sample
+	e   engine
+	lab *lab
+}
+
+// under prepares today's binary on a sample's home and does not start it.
+func under(t *testing.T, e engine, l *lab, s *sample) *upgraded {
+	k := harness.NewKeybearer(t, harness.KeybearerOptions{Home: s.home, Options: l.options(e.options...), Env: []string{"KEYBEARER_DSN=" + s.dsn}})
+	return &upgraded{k, s, e, l}
+}
+
+// opened starts today's binary on a sample and looks at all that is promised.
+func opened(t *testing.T, e engine, l *lab, s *sample) {
+	u := under(t, e, l, s)
+	if err := u.TryStart(t); err != nil {
+		t.Fatal(err)
+	}
+	u.settled(t)
+	u.same(t)
+	u.sends(t)
+	u.goesBack(t)
+	u.administers(t)
+	u.audited(t)
+	before := u.count(t, "docs/crm")
+	u.Restart(t) // nothing is migrated again, and nothing counted twice
+	if after := u.count(t, "docs/crm"); after != before {
+		t.Errorf("%d uses before a restart, %d after it", before, after)
+	}
+	l.send(t, u.Keybearer, u.Tokens["billing"], sending{"billing", "global/slack", "GET", "http://api.example.com/", "Authorization", "Bearer slack", ""})
+}
+
+// settled waits until what was interrupted is done: the rotation of a key, and the count of the last uses.
+func (u *upgraded) settled(t *testing.T) {
+	t.Helper()
+	harness.Await(t, "the rotation goes on where it was", 30*time.Second, func() error {
+		var s struct{ Work json.RawMessage }
+		if err := json.Unmarshal([]byte(u.Do(t, "", "scope", "show", "busy", "-o", "json")), &s); err != nil || s.Work != nil {
+			return fmt.Errorf("%s, %v", s.Work, err)
+		}
+		return nil
+	})
+	harness.Await(t, "the use that was cut off counts once", 30*time.Second, func() error {
+		if n := u.count(t, "docs/crash"); n != 1 {
+			return fmt.Errorf("%d times", n)
+		}
+		return nil
+	})
+}
+
+func (u *upgraded) count(t *testing.T, credential string) int {
+	t.Helper()
+	var c struct{ Usage struct{ Count int } }
+	if err := json.Unmarshal([]byte(u.Do(t, "", "credential", "show", credential, "-o", "json")), &c); err != nil {
+		t.Fatal(err)
+	}
+	return c.Usage.Count
+}
+
+// same compares what the old binary told with what today's tells.
+func (u *upgraded) same(t *testing.T) {
+	t.Helper()
+	for _, command := range documents {
+		old, ok := u.Documents[command]
+		if !ok || strings.HasPrefix(command, "usage") {
+			continue // usage ends at the time of asking
+		}
+		var was, is any
+		for text, into := range map[string]*any{string(old): &was, u.Do(t, "", append(words(command), "-o", "json")...): &is} {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				t.Fatalf("%s: %v: %s", command, err, text)
+			}
+		}
+		for _, difference := range differences(command, was, is) {
+			t.Error(difference)
+		}
+	}
+}
+
+// moved are the fields that the end of the interrupted rotation and the interrupted use change, by the name of the record.
+var moved = map[string][]string{
+	"busy": {"key", "work", "revision", "updated_at"}, "crash": {"usage"},
+}
+
+// differences tells where what is lacks or changes what was. What is may hold more, as docs/compatibility.md says.
+func differences(at string, was, is any) (all []string) {
+	switch was := was.(type) {
+	case map[string]any:
+		is, ok := is.(map[string]any)
+		if !ok {
+			return []string{at + " is no object any more"}
+		}
+		name, _ := was["name"].(string)
+		for key, value := range was {
+			_, there := is[key]
+			switch {
+			case slices.Contains(moved[name], key), was["scope"] == "busy" && key == "revision":
+			case !there:
+				all = append(all, fmt.Sprintf("%s %s.%s is gone; it was %v", at, name, key, value))
+			default:
+				all = append(all, differences(at+" "+name+"."+key, value, is[key])...)
+			}
+		}
+		return all
+	case []any:
+		is, ok := is.([]any)
+		if !ok || len(is) != len(was) {
+			return []string{fmt.Sprintf("%s: %d items were there; now: %v", at, len(was), is)}
+		}
+		for i := range was {
+			all = append(all, differences(at, was[i], is[i])...)
+		}
+		return all
+	}
+	if was != is {
+		return []string{fmt.Sprintf("%s was %v, is %v", at, was, is)}
+	}
+	return nil
+}
+
+// sends lets every app of the story ask again: the same secrets arrive, the same requests are refused, and each use is counted once more.
+func (u *upgraded) sends(t *testing.T) {
+	t.Helper()
+	before, more := u.count(t, "docs/crm"), 0
+	refused := map[string]int{}
+	for _, s := range u.Sendings {
+		switch {
+		case s.Credential == "docs/back" && s.Value != "" && s.Method == "POST":
+			continue // it was restored later, which the second of them shows
+		case s.Credential == "docs/crm" && s.Code == "":
+			more++
+		case s.Code != "":
+			refused[s.Code]++
+		}
+		u.lab.send(t, u.Keybearer, u.Tokens[s.Caller], s)
+	}
+	if len(refused) < 5 {
+		t.Errorf("the story knows too few refusals: %v", refused)
+	}
+	harness.Await(t, "the ledger goes on", 30*time.Second, func() error {
+		if n := u.count(t, "docs/crm"); n != before+more {
+			return fmt.Errorf("%d uses, want %d and %d", n, before, more)
+		}
+		return nil
+	})
+}
+
+// goesBack takes what the old binary kept for a while: the previous secret and the tombstone.
+func (u *upgraded) goesBack(t *testing.T) {
+	t.Helper()
+	billing := func(credential, value string) {
+		t.Helper()
+		u.lab.send(t, u.Keybearer, u.Tokens["billing"], sending{"billing", credential, "GET", "http://api.example.com/", "Authorization", "Bearer " + value, ""})
+	}
+	u.Do(t, "", "credential", "rollback", "docs/crm")
+	billing("docs/crm", "crm-first")
+	u.Do(t, "", "credential", "restore", "docs/dead")
+	billing("docs/dead", "dead")
+	u.Do(t, "", "credential", "enable", "docs/off")
+	billing("docs/off", "off")
+	u.Do(t, "anew again", "credential", "set-secret", "old/anew")
+	billing("old/anew", "anew again")
+	u.Do(t, "", "scope", "rotate-key", "ops")
+	billing("ops/pager", "pager")
+	u.Do(t, "", "scope", "regenerate-key", "docs", "--dry-run")
+}
+
+// administers lets operators in by the tokens that they have, and nobody by one that was revoked.
+func (u *upgraded) administers(t *testing.T) {
+	t.Helper()
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whoami := func(name string) harness.Result {
+		file := harness.WriteFile(t, filepath.Join(harness.Dir(t), "token"), []byte(u.Tokens[name]))
+		address := url.URL{Scheme: "http", Host: u.Admin.String()}
+		return harness.Run(t, harness.Command{Path: binary, Args: []string{"whoami", "-o", "json"}, Env: []string{
+			"KEYBEARER_ADDR=" + address.String(), "KEYBEARER_TOKEN_FILE=" + file,
+		}}, "")
+	}
+	for _, name := range []string{"ada", "bob"} {
+		if r := whoami(name); r.Code != 0 || !strings.Contains(r.Stdout, `"user:`+name+`"`) || !strings.Contains(r.Stdout, `"ops"`) {
+			t.Errorf("%s: exit code %d: %s%s", name, r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	if r := whoami("dave"); r.Code == 0 {
+		t.Errorf("a revoked token is good again: %s", r.Stdout)
+	}
+}
+
+// audited reads the audit log across the border: what was there is there, byte by byte, and what follows are events.
+func (u *upgraded) audited(t *testing.T) {
+	t.Helper()
+	now, err := os.ReadFile(filepath.Join(u.home, "audit.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(now, u.audit) || len(now) == len(u.audit) {
+		t.Errorf("the audit log had %d bytes and has %d, which do not begin with them", len(u.audit), len(now))
+	}
+	var first, lines int
+	for line := range bytes.Lines(now) {
+		lines++
+		e, err := audit.ParseEvent(line)
+		if err != nil {
+			t.Errorf("line %d: %v: %s", lines, err, line)
+		}
+		if e.Action == "scope.create" && first == 0 {
+			first = lines
+			if r := u.CLI(t, "", "audit", "show", e.ID, "-o", "json"); r.Code != 0 || !strings.Contains(r.Stdout, `"scope.create"`) {
+				t.Errorf("the first event is not found: exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
+			}
+		}
+	}
+	if first == 0 {
+		t.Error("the log tells of no scope that was made")
+	}
+	r := u.CLI(t, "", "doctor", "-o", "json")
+	if r.Code != 0 {
+		t.Errorf("doctor: exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// latest is the schema that today's binary makes.
+func latest(t *testing.T, e engine) int {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(harness.Repository(), "internal/sqlstore/schema", e.name, "*.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
+func (u *upgraded) connect(t *testing.T) *sql.DB {
+	t.Helper()
+	db := u.e.connect(t, u.home, u.dsn)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
