@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -18,6 +17,9 @@ type Inspection struct {
 	Lines int
 	Bytes int64
 	Torn  int64 // bytes behind the last line break, as a crash or a write under way leaves them; they are cut off when the log is opened
+	// Broken is how many whole lines are no events, and First which of them is the first, counted from 1. One is what a disk that was full may
+	// leave; others were written by something else, or edited.
+	Broken, First int
 	// Behind is set when a ledger's checkpoint is in no file that is there: what was written since cannot be counted.
 	Behind bool
 }
@@ -25,8 +27,7 @@ type Inspection struct {
 // Inspect reads a log from its beginning to its end and changes nothing. Of the ledger's checkpoints it looks whether their place is in this file, or in one
 // that rotation has left beside it.
 //
-// It returns [keybearer.AuditUnavailable] when the file cannot be read, or holds a whole line that is not an event: something else has written
-// into it, or it was edited.
+// It returns [keybearer.AuditUnavailable] when the file cannot be read.
 func Inspect(path string, checkpoints []keybearer.Checkpoint) (Inspection, error) {
 	var i Inspection
 	f, err := os.Open(path)
@@ -56,10 +57,8 @@ func Inspect(path string, checkpoints []keybearer.Checkpoint) (Inspection, error
 			continue
 		}
 		if _, err := ParseEvent(line); err != nil {
-			return i, &keybearer.Error{
-				Code: keybearer.AuditUnavailable, Op: "inspect audit log", Err: err,
-				Detail: fmt.Sprintf("line %d of %s is not an event: something else wrote into the log, or it was edited", i.Lines, path),
-				Hint:   "keep a copy of the file as evidence, and look who may write it; the server goes on behind that line",
+			if i.Broken++; i.First == 0 {
+				i.First = i.Lines
 			}
 		}
 	}

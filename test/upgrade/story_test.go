@@ -310,6 +310,7 @@ func underWay(t *testing.T, db interface {
 // TestASampleCanBeMade tells the story to today's binary, crashes it and opens what it left. KEYBEARER_SAMPLE keeps it as the sample of that
 // name; make sample sets it.
 func TestASampleCanBeMade(t *testing.T) {
+	t.Parallel()
 	name := os.Getenv("KEYBEARER_SAMPLE")
 	for _, e := range engines(t) {
 		if stores := cmp.Or(os.Getenv("KEYBEARER_SAMPLE_STORES"), "sqlite,postgres"); name == "" && e.server != nil || !strings.Contains(stores, e.name) {

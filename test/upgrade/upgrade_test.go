@@ -13,12 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/internal/admin"
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/test/harness"
 )
 
 // Each sample is opened by today's binary: everything is as it was, and goes on.
 func TestEverySampleIsOpened(t *testing.T) {
+	t.Parallel()
 	found := 0
 	for _, e := range engines(t) {
 		archives, err := filepath.Glob("testdata/*/" + e.name + ".tar.gz")
@@ -48,12 +51,18 @@ type upgraded struct {
 	*sample
 	e   engine
 	lab *lab
+	api *admin.Client
 }
 
 // under prepares today's binary on a sample's home and does not start it.
 func under(t *testing.T, e engine, l *lab, s *sample) *upgraded {
 	k := harness.NewKeybearer(t, harness.KeybearerOptions{Home: s.home, Options: l.options(e.options...), Env: []string{"KEYBEARER_DSN=" + s.dsn}})
-	return &upgraded{k, s, e, l}
+	api, err := admin.NewClient(admin.ClientConfig{Socket: k.Socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	return &upgraded{k, s, e, l, api}
 }
 
 // opened starts today's binary on a sample and looks at all that is promised.
@@ -80,9 +89,8 @@ func opened(t *testing.T, e engine, l *lab, s *sample) {
 func (u *upgraded) settled(t *testing.T) {
 	t.Helper()
 	harness.Await(t, "the rotation goes on where it was", 30*time.Second, func() error {
-		var s struct{ Work json.RawMessage }
-		if err := json.Unmarshal([]byte(u.Do(t, "", "scope", "show", "busy", "-o", "json")), &s); err != nil || s.Work != nil {
-			return fmt.Errorf("%s, %v", s.Work, err)
+		if s, err := u.api.Scope(t.Context(), "busy"); err != nil || s.Work != nil {
+			return fmt.Errorf("%+v, %v", s.Work, err)
 		}
 		return nil
 	})
@@ -96,11 +104,19 @@ func (u *upgraded) settled(t *testing.T) {
 
 func (u *upgraded) count(t *testing.T, credential string) int {
 	t.Helper()
-	var c struct{ Usage struct{ Count int } }
-	if err := json.Unmarshal([]byte(u.Do(t, "", "credential", "show", credential, "-o", "json")), &c); err != nil {
+	c, err := u.api.Credential(t.Context(), ref(credential))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return c.Usage.Count
+	if c.Usage == nil {
+		return 0
+	}
+	return int(c.Usage.Count)
+}
+
+func ref(credential string) keybearer.Ref {
+	scope, name, _ := strings.Cut(credential, "/")
+	return keybearer.Ref{Scope: scope, Name: name}
 }
 
 // same compares what the old binary told with what today's tells.
@@ -125,7 +141,7 @@ func (u *upgraded) same(t *testing.T) {
 
 // moved are the fields that the end of the interrupted rotation and the interrupted use change, by the name of the record.
 var moved = map[string][]string{
-	"busy": {"key", "work", "revision", "updated_at"}, "crash": {"usage"},
+	"busy": {"key", "work", "revision", "updated_at"}, "crash": {"usage"}, "billing": {"last_used_at", "tokens"},
 }
 
 // differences tells where what is lacks or changes what was. What is may hold more, as docs/compatibility.md says.
@@ -198,40 +214,43 @@ func (u *upgraded) goesBack(t *testing.T) {
 		t.Helper()
 		u.lab.send(t, u.Keybearer, u.Tokens["billing"], sending{"billing", credential, "GET", "http://api.example.com/", "Authorization", "Bearer " + value, ""})
 	}
-	u.Do(t, "", "credential", "rollback", "docs/crm")
+	do := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	do(u.api.RollbackCredential(t.Context(), ref("docs/crm")))
 	billing("docs/crm", "crm-first")
-	u.Do(t, "", "credential", "restore", "docs/dead")
+	do(u.api.RestoreCredential(t.Context(), ref("docs/dead")))
 	billing("docs/dead", "dead")
-	u.Do(t, "", "credential", "enable", "docs/off")
+	do(u.api.EnableCredential(t.Context(), ref("docs/off")))
 	billing("docs/off", "off")
 	u.Do(t, "anew again", "credential", "set-secret", "old/anew")
 	billing("old/anew", "anew again")
-	u.Do(t, "", "scope", "rotate-key", "ops")
+	do(u.api.RotateKey(t.Context(), "ops"))
 	billing("ops/pager", "pager")
-	u.Do(t, "", "scope", "regenerate-key", "docs", "--dry-run")
 }
 
 // administers lets operators in by the tokens that they have, and nobody by one that was revoked.
 func (u *upgraded) administers(t *testing.T) {
 	t.Helper()
-	binary, err := harness.Binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	whoami := func(name string) harness.Result {
-		file := harness.WriteFile(t, filepath.Join(harness.Dir(t), "token"), []byte(u.Tokens[name]))
+	whoami := func(name string) (admin.Whoami, error) {
 		address := url.URL{Scheme: "http", Host: u.Admin.String()}
-		return harness.Run(t, harness.Command{Path: binary, Args: []string{"whoami", "-o", "json"}, Env: []string{
-			"KEYBEARER_ADDR=" + address.String(), "KEYBEARER_TOKEN_FILE=" + file,
-		}}, "")
+		client, err := admin.NewClient(admin.ClientConfig{Address: address.String(), Token: keybearer.NewSecret(u.Tokens[name])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		return client.Whoami(t.Context())
 	}
 	for _, name := range []string{"ada", "bob"} {
-		if r := whoami(name); r.Code != 0 || !strings.Contains(r.Stdout, `"user:`+name+`"`) || !strings.Contains(r.Stdout, `"ops"`) {
-			t.Errorf("%s: exit code %d: %s%s", name, r.Code, r.Stdout, r.Stderr)
+		if w, err := whoami(name); err != nil || w.Subject != keybearer.UserSubject(name) || !slices.Contains(w.Groups, "ops") {
+			t.Errorf("%s: %+v, %v", name, w, err)
 		}
 	}
-	if r := whoami("dave"); r.Code == 0 {
-		t.Errorf("a revoked token is good again: %s", r.Stdout)
+	if w, err := whoami("dave"); keybearer.CodeOf(err) != keybearer.Unauthenticated {
+		t.Errorf("a revoked token is good again: %+v, %v", w, err)
 	}
 }
 
