@@ -168,14 +168,14 @@ func (r *Rest) keys(ctx context.Context, i *sqlstore.Inspection) keybearer.Findi
 		}
 	}
 	slices.Sort(missing)
-	f.Detail = fmt.Sprintf("the keyring has the keys of all %d scopes that have one", len(wanted))
+	f.Detail = "the keyring has the key of every scope that has one"
 	_, local := r.app.keyring.(*LocalKeyring)
 	switch {
 	case len(missing) > 0:
 		f.Detail = "store and keyring do not belong together: the keyring lacks the key of " + strings.Join(missing, ", ")
 		f.Err = keybearer.NewError(keybearer.KeyringUnavailable, f.Detail).WithHint("put back the keyring and the store that belong together, both from the same backup")
 	case local && !i.Found && len(have) > 0:
-		f.Warn, f.Detail = true, fmt.Sprintf("the keyring has %d keys, and there is no store that uses them", len(have))
+		f.Warn, f.Detail = true, "the keyring has keys, and there is no store that uses them"
 		f.Err = keybearer.NewError(keybearer.KeyringUnavailable, f.Detail).WithHint("look whether the configuration names the right store, or restore it")
 	}
 	return f

@@ -10,7 +10,7 @@ func (c *cli) backupCommand() *cobra.Command {
 	var config, adapter string
 	cmd := &cobra.Command{
 		Use:   "backup <directory>",
-		Short: "Copy the store and the wrapped keys of this machine, while the server runs or not",
+		Short: "Copy the store and the wrapped keys, while the server runs or not",
 		Long: `Write a copy of the SQLite store, as it is at one moment, and of the local keyring's wrapped scope keys into a directory, which is made if
 need be. The server need not stop and is not held up. It works on the files that the configuration names, so it is run on the server's machine, as its user
 or root. Both copies are in the directory and belong together, or neither is.

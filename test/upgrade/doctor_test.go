@@ -72,9 +72,8 @@ func files(t *testing.T, home string) map[string][32]byte {
 }
 
 // Before a new binary starts on an old home doctor tells what it will do, and changes nothing.
-func TestDoctorTellsWhatAnUpgradeNeeds(t *testing.T) {
-	t.Parallel()
-	for _, e := range engines(t) {
+func doctorTellsWhatAnUpgradeNeeds(t *testing.T, all []engine) {
+	for _, e := range all {
 		t.Run(e.name, func(t *testing.T) {
 			s := oldest(t, e)
 			u := under(t, e, newLab(t), s)
@@ -127,7 +126,7 @@ var mistakes = []struct {
 }{
 	{
 		"a keyring of another store", "", "keyring.key.ring",
-		func(t *testing.T, _ []byte) []byte { return another(t, "keyring.key.ring") }, "keys", "is not the one that the scope keys", 1,
+		func(t *testing.T, _ []byte) []byte { return another(t) }, "keys", "is not the one that the scope keys", 1,
 	},
 	{"a ring that was cut", "", "keyring.key.ring", func(_ *testing.T, b []byte) []byte { return b[:len(b)/2] }, "keys", "is damaged", 1},
 	{
@@ -150,24 +149,18 @@ var mistakes = []struct {
 	},
 }
 
-// another returns a file of another sample.
-func another(t *testing.T, name string) []byte {
+// another returns the ring of another sample.
+func another(t *testing.T) []byte {
 	t.Helper()
-	e := engines(t)[0]
 	archive, err := os.ReadFile("testdata/schema-8/sqlite.tar.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(unpack(t, e, archive).home, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return members(t, archive)["home/keyring.key.ring"]
 }
 
 // A store and a keyring that were restored from different moments do not belong together: the keyring lacks a key, though it opens.
-func TestDoctorFindsAKeyringThatLacksAKey(t *testing.T) {
-	t.Parallel()
+func doctorFindsAKeyringThatLacksAKey(t *testing.T, _ []engine) {
 	k := harness.StartKeybearer(t, harness.KeybearerOptions{})
 	k.Do(t, "", "scope", "create", "docs")
 	ring, err := os.ReadFile(filepath.Join(k.Home, "keyring.key.ring"))
@@ -194,9 +187,8 @@ func TestDoctorFindsAKeyringThatLacksAKey(t *testing.T) {
 }
 
 // A backup that is made while a server takes changes is one moment of it, and a way back to before an upgrade.
-func TestABackupLeadsBack(t *testing.T) {
-	t.Parallel()
-	e := engines(t)[0]
+func aBackupLeadsBack(t *testing.T, all []engine) {
+	e := all[0]
 	l, s := newLab(t), oldest(t, e)
 	u := under(t, e, l, s)
 	dir := filepath.Join(harness.Dir(t), "backup")

@@ -30,9 +30,8 @@ func oldest(t *testing.T, e engine) *sample {
 }
 
 // A server that is killed while it migrates leaves the tables as some version had them, and the next one goes on: nothing is lost.
-func TestAMigrationIsKilled(t *testing.T) {
-	t.Parallel()
-	for _, e := range engines(t) {
+func aMigrationIsKilled(t *testing.T, all []engine) {
+	for _, e := range all {
 		t.Run(e.name, func(t *testing.T) {
 			l, s := newLab(t), oldest(t, e)
 			u := under(t, e, l, s)
@@ -149,9 +148,8 @@ func content(t *testing.T, db *sql.DB) string {
 }
 
 // Several servers of a new version start at once on a database of the old one: one migrates, the others wait for it, and all serve.
-func TestSeveralServersMigrateTogether(t *testing.T) {
-	t.Parallel()
-	e := engines(t)[1]
+func severalServersMigrateTogether(t *testing.T, all []engine) {
+	e := all[1]
 	l, s := newLab(t), oldest(t, e)
 	var servers []*harness.Keybearer
 	for i := range 3 {
@@ -195,9 +193,8 @@ func TestSeveralServersMigrateTogether(t *testing.T) {
 }
 
 // A store of a later version is refused by this one, with a sentence that says so and what to do; nothing in it is changed.
-func TestALaterSchemaIsRefused(t *testing.T) {
-	t.Parallel()
-	for _, e := range engines(t) {
+func aLaterSchemaIsRefused(t *testing.T, all []engine) {
+	for _, e := range all {
 		t.Run(e.name, func(t *testing.T) {
 			l, s := newLab(t), oldest(t, e)
 			u := under(t, e, l, s)

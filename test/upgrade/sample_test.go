@@ -36,6 +36,7 @@ type engine struct {
 	mark    func(string) string // writes the parameters of a statement
 }
 
+// engines starts what samples are opened in: once for all tests, since it takes longer than most of them.
 func engines(t *testing.T) []engine {
 	t.Helper()
 	return []engine{
@@ -159,33 +160,19 @@ func unpack(t *testing.T, e engine, archive []byte) *sample {
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch name, inHome := strings.CutPrefix(h.Name, "home/"); {
+	for name, text := range members(t, archive) {
+		switch file, inHome := strings.CutPrefix(name, "home/"); {
 		case inHome:
-			harness.WriteFile(t, filepath.Join(s.home, name), text)
-		case h.Name == "dump.sql":
+			harness.WriteFile(t, filepath.Join(s.home, file), text)
+		case name == "dump.sql":
 			e.server.Restore(t, s.dsn, string(text))
-		case h.Name == "told.json":
+		case name == "told.json":
 			if err := json.Unmarshal(text, s.told); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	var err error
 	if s.audit, err = os.ReadFile(filepath.Join(s.home, "audit.jsonl")); err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +182,28 @@ func unpack(t *testing.T, e engine, archive []byte) *sample {
 	s.rejuvenate(t, e, db)
 	s.settleAnchor(t, e)
 	return s
+}
+
+// members returns what an archive holds, by name.
+func members(t *testing.T, archive []byte) map[string][]byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all[h.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // moments finds times in JSON, up to their seconds: to move them by whole hours leaves everything as long as it is.

@@ -307,12 +307,11 @@ func underWay(t *testing.T, db interface {
 	return strings.Contains(record, `"work"`)
 }
 
-// TestASampleCanBeMade tells the story to today's binary, crashes it and opens what it left. KEYBEARER_SAMPLE keeps it as the sample of that
+// aSampleCanBeMade tells the story to today's binary, crashes it and opens what it left. KEYBEARER_SAMPLE keeps it as the sample of that
 // name; make sample sets it.
-func TestASampleCanBeMade(t *testing.T) {
-	t.Parallel()
+func aSampleCanBeMade(t *testing.T, all []engine) {
 	name := os.Getenv("KEYBEARER_SAMPLE")
-	for _, e := range engines(t) {
+	for _, e := range all {
 		if stores := cmp.Or(os.Getenv("KEYBEARER_SAMPLE_STORES"), "sqlite,postgres"); name == "" && e.server != nil || !strings.Contains(stores, e.name) {
 			continue // told to one of them is proof enough that it can be told; and the first schema knew SQLite only
 		}
