@@ -2,7 +2,7 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build rootfs demo test check bench reliability security screens soak mutate fmt setup clean
+.PHONY: help build rootfs demo test check bench reliability security screens soak sample mutate fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ROOTFS  ?= bin/rootfs
@@ -43,6 +43,9 @@ screens: ## draw every screen of the console for docs/screens
 
 soak: ## run what takes hours (SOAK_TIME=75m of it fuzzing), and write what was seen into docs/soak.md
 	@test/run soak
+
+sample: ## keep a sample of this version for the tests of upgrades: make sample NAME=v1.2.0 FORMER=path/of/the/last/binary
+	@test/run sample "$(NAME)" "$(FORMER)"
 
 mutate: ## break the guards one at a time, see that a test fails, and write docs/mutation.md; options in MUTATE="-only policy"
 	go run ./test/mutate $(MUTATE)

@@ -155,16 +155,7 @@ func severalServersMigrateTogether(t *testing.T, all []engine) {
 	for i := range 3 {
 		o := harness.KeybearerOptions{Options: l.options(fmt.Sprintf("store postgres {env.KEYBEARER_DSN} {\nnode n%d\n}", i+1)), Env: []string{"KEYBEARER_DSN=" + s.dsn}}
 		k := harness.NewKeybearer(t, o)
-		if err := os.Mkdir(k.Home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"keyring.key", "keyring.key.ring"} { // a keyring of their own each, of the same keys
-			text, err := os.ReadFile(filepath.Join(s.home, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			harness.WriteFile(t, filepath.Join(k.Home, name), text)
-		}
+		lend(t, s, k)
 		servers = append(servers, k)
 	}
 	errs := make([]error, len(servers))

@@ -21,7 +21,7 @@ import (
 
 func TestUpgrade(t *testing.T) {
 	all := engines(t)
-	for name, test := range map[string]func(*testing.T, []engine){
+	tests := map[string]func(*testing.T, []engine){
 		"every sample is opened":                  everySampleIsOpened,
 		"a sample can be made":                    aSampleCanBeMade,
 		"a migration is killed":                   aMigrationIsKilled,
@@ -30,7 +30,11 @@ func TestUpgrade(t *testing.T) {
 		"doctor tells what an upgrade needs":      doctorTellsWhatAnUpgradeNeeds,
 		"doctor finds a keyring that lacks a key": doctorFindsAKeyringThatLacksAKey,
 		"a backup leads back":                     aBackupLeadsBack,
-	} {
+	}
+	if former := os.Getenv("KEYBEARER_FORMER"); former != "" { // make sample FORMER=…
+		tests["an older server goes on"] = anOlderServerGoesOn(former)
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, all)
