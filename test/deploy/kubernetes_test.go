@@ -85,7 +85,7 @@ func TestAMistakeInAManifestIsFound(t *testing.T) {
 		{"a peer that became two", "app/network.yaml", "          podSelector:\n            matchLabels:\n              app.kubernetes.io/name: keybearer", "        - podSelector:\n            matchLabels:\n              app.kubernetes.io/name: keybearer", "no pod of shop is chosen"},
 		{"a rule for everybody", "app/network.yaml", "    - to:\n        - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}\n          podSelector: {matchLabels: {k8s-app: kube-dns}}\n      ports", "    - ports", "an Egress rule is for everybody"},
 		{"a target port", "gateway/gateway.yaml", "targetPort: proxy", "targetPort: proxies", "has no port proxies"},
-		{"a port that nobody listens on", "gateway/gateway.yaml", "containerPort: 9080", "containerPort: 8080", `it listens on ["9080" "9090"] and declares ["8080" "9090"]`},
+		{"a port that nobody listens on", "gateway/gateway.yaml", "containerPort: 9080", "containerPort: 8080", `it listens on ["9080" "9083"] and declares ["8080" "9083"]`},
 		{"a config map", "gateway/gateway.yaml", "configMap:\n            name: gateway", "configMap:\n            name: keybearer", "there is no config map keybearer"},
 		{"a secret", "gateway/gateway.yaml", "secretName: keybearer", "secretName: backends", "nobody makes the secret backends"},
 		{"a key of a secret", "app/app.yaml", "key: proxy", "key: url", "environment HTTP_PROXY: nobody makes that secret"},

@@ -33,8 +33,18 @@ func others() []endpoint {
 }
 
 var ports = []port{
-	{corev1.ProtocolTCP, 22}, {corev1.ProtocolTCP, 53}, {corev1.ProtocolUDP, 53}, {corev1.ProtocolTCP, 80}, {corev1.ProtocolTCP, 443}, {corev1.ProtocolUDP, 443},
-	{corev1.ProtocolTCP, 5432}, {corev1.ProtocolTCP, 8200}, {corev1.ProtocolTCP, 9080}, {corev1.ProtocolTCP, 9081}, {corev1.ProtocolTCP, 9090}, {corev1.ProtocolTCP, 10250},
+	{corev1.ProtocolTCP, 22},
+	{corev1.ProtocolTCP, 53},
+	{corev1.ProtocolUDP, 53},
+	{corev1.ProtocolTCP, 80},
+	{corev1.ProtocolTCP, 443},
+	{corev1.ProtocolUDP, 443},
+	{corev1.ProtocolTCP, 5432},
+	{corev1.ProtocolTCP, 8200},
+	{corev1.ProtocolTCP, 9080},
+	{corev1.ProtocolTCP, 9081},
+	{corev1.ProtocolTCP, 9083},
+	{corev1.ProtocolTCP, 10250},
 }
 
 // ways returns every way between one of our pods and anything, either direction, that the policies leave open.
@@ -67,7 +77,7 @@ func ways(t *testing.T, c *cluster) []string {
 func backends(pod string) []string {
 	return []string{
 		pod + " > kube-system/dns 53/TCP", pod + " > kube-system/dns 53/UDP", pod + " > postgres/postgres 5432/TCP", pod + " > vault/vault 8200/TCP",
-		"monitoring/prometheus > " + pod + " 9090/TCP",
+		"monitoring/prometheus > " + pod + " 9083/TCP",
 	}
 }
 
