@@ -45,8 +45,20 @@ func newContainer(t *testing.T, ca *harness.CA, env map[string]string) *containe
 		t.Fatal(err)
 	}
 	c.own(t, "/data", keybearerUser)
-	c.write(t, "/etc/ssl/certs/ca-certificates.crt", harness.Read(t, ca.File), 0, 0o644)
-	c.write(t, "/etc/hosts", harness.Read(t, "/etc/hosts"), 0, 0o644)
+	proc := filepath.Join(c.root, "proc")
+	if err := os.Mkdir(proc, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "--rbind", "/proc", proc).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() { // before the tree is removed
+		if out, err := exec.Command("umount", "--lazy", proc).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	c.write(t, "/etc/ssl/certs/ca-certificates.crt", contents(t, ca.File), 0, 0o644)
+	c.write(t, "/etc/hosts", contents(t, "/etc/hosts"), 0, 0o644)
 	all := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^ENV (\w+)=(\S+)$`).FindAllStringSubmatch(text(t, "Dockerfile"), -1) {
 		all[m[1]] = m[2]
@@ -103,13 +115,14 @@ func (c *container) mount(t *testing.T, from, path string) {
 // command is one that runs in the container.
 func (c *container) command(args ...string) harness.Command {
 	user := strconv.Itoa(keybearerUser)
-	in := append(append([]string{"-i"}, c.env...), "/usr/sbin/chroot", "--userspec="+user+":"+user, "--groups=", c.root)
-	return harness.Command{Name: "keybearer", Path: "env", Args: append(in, args...)}
+	in := append([]string{"--no-new-privs", "env", "-i"}, c.env...)
+	in = append(in, "/usr/sbin/chroot", "--userspec="+user+":"+user, "--groups=", c.root)
+	return harness.Command{Name: "keybearer", Path: "setpriv", Args: append(in, args...)}
 }
 
 // line is the command as a line of a shell.
 func (c *container) line() string {
-	return "env " + strings.Join(c.command().Args, " ")
+	return "setpriv " + strings.Join(c.command().Args, " ")
 }
 
 // start starts the server, and waits until a probe succeeds.
@@ -137,6 +150,16 @@ func (c *container) do(t *testing.T, stdin string, args ...string) string {
 		t.Fatalf("keybearer %s: exit code %d\n%s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
 	}
 	return strings.TrimSpace(r.Stdout)
+}
+
+// wellByDoctor fails when the doctor finds anything, but for the limit of locked memory, which a test may not be allowed to raise.
+func (c *container) wellByDoctor(t *testing.T) {
+	t.Helper()
+	for line := range strings.Lines(c.do(t, "", "doctor")) {
+		if (strings.Contains(line, " warning ") || strings.Contains(line, " failure ")) && !strings.HasPrefix(line, "process: swap ") {
+			t.Errorf("doctor: %s", line)
+		}
+	}
 }
 
 // api starts api.example.com.

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	}
 	hosts, err := os.CreateTemp("", "kb-hosts-")
 	if err == nil {
-		_, err = fmt.Fprintf(hosts, "127.0.0.1 localhost vault postgres vault.vault.svc postgres.postgres.svc kubernetes.default.svc\n%s keybearer keybearer.keybearer.svc\n%s api.example.com\n", gateway, destination)
+		_, err = fmt.Fprintf(hosts, "127.0.0.1 localhost vault postgres\n%s keybearer keybearer.keybearer.svc\n%s api.example.com\n", gateway, destination)
 	}
 	if err == nil {
 		err = hosts.Chmod(0o644)
@@ -57,7 +57,7 @@ func enter() error {
 	return syscall.Exec(unshare, args, append(os.Environ(), "KEYBEARER_OWN_NETWORK=1", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin"))
 }
 
-// blocks returns the blocks of a page that are marked bash and need what is named, under headings that begin with one of those given.
+// blocks returns the blocks of a page that are marked bash, and as needing what is named.
 func blocks(t *testing.T, page, needs string) []string {
 	t.Helper()
 	var found []string
@@ -74,7 +74,12 @@ func blocks(t *testing.T, page, needs string) []string {
 // text returns a file of the repository.
 func text(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(repository, filepath.FromSlash(name)))
+	return contents(t, filepath.Join(repository, filepath.FromSlash(name)))
+}
+
+func contents(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
