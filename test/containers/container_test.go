@@ -130,6 +130,13 @@ func (c *container) start(t *testing.T, args, probe []string) *harness.Process {
 	t.Helper()
 	command := c.command(append([]string{"/usr/bin/keybearer"}, args...)...)
 	p := harness.Start(t, command)
+	c.await(t, p, probe)
+	return p
+}
+
+// await waits until a probe succeeds.
+func (c *container) await(t *testing.T, p *harness.Process, probe []string) {
+	t.Helper()
 	harness.Await(t, "the probe "+strings.Join(probe, " "), 40*time.Second, func() error {
 		if p.Ended() {
 			t.Fatalf("it ended: %s", p.Output(t))
@@ -139,7 +146,6 @@ func (c *container) start(t *testing.T, args, probe []string) *harness.Process {
 		}
 		return nil
 	})
-	return p
 }
 
 // do runs the binary in the container; it must succeed.
