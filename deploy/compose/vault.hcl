@@ -1,6 +1,7 @@
 storage "raft" {
-  path    = "/vault/file"
-  node_id = "one"
+  path                   = "/vault/file"
+  node_id                = "one"
+  performance_multiplier = 1
 }
 
 listener "tcp" {

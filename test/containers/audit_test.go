@@ -21,9 +21,9 @@ func TestTheAuditContainerPrintsAndTurnsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := harness.Dir(t)
-	quick := strings.NewReplacer("cd /audit ", "cd "+dir+" ", "sleep 10 ", "sleep 0.2 ", "sleep 1;", "sleep 0.1;", "+%Y%m%dT%H%M%S", "+%Y%m%dT%H%M%S%N")
+	quick := strings.NewReplacer("cd /audit ", "cd "+dir+" ", "sleep 10 ", "sleep 0.2 ", "sleep 1;", "sleep 0.1;", "sleep 3 ", "sleep 0.5 ", "+%Y%m%dT%H%M%S", "+%Y%m%dT%H%M%S%N")
 	script := quick.Replace(config.Data["audit.sh"])
-	if strings.Count(script, "0.") != 2 {
+	if strings.Count(script, "0.") != 3 {
 		t.Fatalf("the script's waits are others than this test knows:\n%s", script)
 	}
 	file := harness.WriteFile(t, filepath.Join(harness.Dir(t), "audit.sh"), []byte(script))
@@ -44,7 +44,7 @@ func TestTheAuditContainerPrintsAndTurnsOver(t *testing.T) {
 	var want strings.Builder
 	turns := 0
 	// As Keybearer does, the writer looks whether its file is still the log every now and then.
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; turns < 2; i++ {
 		line := fmt.Sprintf("{\"id\":\"%06d\"}\n", i)

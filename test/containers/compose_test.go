@@ -54,13 +54,6 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-func copied(t *testing.T, from, to string) {
-	t.Helper()
-	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-}
-
 // env is the environment of a service.
 func (m *machine) env(service string) []string {
 	var env []string

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,16 +33,29 @@ type container struct {
 	env  []string
 }
 
-// image is the tree that each container begins with; it trusts this authority as it does the system's.
-func newContainer(t *testing.T, ca *harness.CA, env map[string]string) *container {
-	t.Helper()
-	c := &container{root: harness.Dir(t)}
-	build := exec.Command("make", "--no-print-directory", "rootfs", "ROOTFS="+c.root)
+// image makes the tree of the image, once; TestMain removes it.
+var image = sync.OnceValues(func() (string, error) {
+	build := exec.Command("make", "--no-print-directory", "rootfs", "ROOTFS="+tree())
 	build.Dir = repository
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("make rootfs: %v\n%s", err, out)
+		return "", fmt.Errorf("make rootfs: %w\n%s", err, out)
 	}
-	if err := os.Chmod(c.root, 0o755); err != nil {
+	return tree(), os.Chmod(tree(), 0o755)
+})
+
+// tree is where it lies.
+func tree() string { return filepath.Join(os.TempDir(), fmt.Sprintf("kb-image-%d", os.Getpid())) }
+
+// newContainer begins one with the tree of the image; it trusts this authority as it does the system's.
+func newContainer(t *testing.T, ca *harness.CA, env map[string]string) *container {
+	t.Helper()
+	tree, err := image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &container{root: filepath.Join(harness.Dir(t), "root")}
+	copied(t, tree, c.root)
+	if err := os.Chmod(filepath.Dir(c.root), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	c.own(t, "/data", keybearerUser)
@@ -88,6 +102,14 @@ func (c *container) write(t *testing.T, path, content string, group int, mode os
 	}
 }
 
+// copied makes a copy, with owners and modes.
+func copied(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // own makes a directory that the user may write to.
 func (c *container) own(t *testing.T, path string, user int) {
 	t.Helper()
@@ -107,9 +129,7 @@ func (c *container) mount(t *testing.T, from, path string) {
 	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cp", "-a", from, full).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	copied(t, from, full)
 }
 
 // command is one that runs in the container.

@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	_ = os.Remove(hosts.Name())
+	_ = os.RemoveAll(tree())
 	os.Exit(code)
 }
 
