@@ -220,6 +220,13 @@ booking/deployment/booking) exec env -i PATH="$PATH" HTTP_PROXY=http://127.0.0.1
 			t.Errorf("%s has no metrics", address)
 		}
 	}
+	// The container "audit" waits for a new file when it has moved the old one away, whether or not there is anything to write.
+	log := filepath.Join(servers.root, "audit/audit.jsonl")
+	if err := os.Rename(log, log+".old"); err != nil {
+		t.Fatal(err)
+	}
+	harness.Await(t, "a new audit log", 20*time.Second, func() error { _, err := os.Stat(log); return err })
+
 	// What a token of another account, for another audience, or of one that was not signed here, is good for.
 	login := func(role, token string) bool {
 		return vault.DoAs(t, "", "POST", "auth/kubernetes/login", map[string]any{"role": role, "jwt": token}).Status == http.StatusOK

@@ -96,6 +96,7 @@ func TestAMistakeInAManifestIsFound(t *testing.T) {
 		{"a volume", "sidecar/app.yaml", "- name: data\n          emptyDir", "- name: home\n          emptyDir", "mounts data, which is no volume"},
 		{"a namespace", "sidecar/config.yaml", "namespace: booking", "namespace: bookings", `there is no namespace "bookings"`},
 		{"a probe", "gateway/gateway.yaml", "livenessProbe:", "readinessProbe2:", "unknown field"},
+		{"too little time to end", "gateway/gateway.yaml", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 30", "it is killed before its requests are done: 25s of grace after 5s"},
 		{"an image without a version", "app/app.yaml", "curlimages/curl:8.17.0", "curlimages/curl:latest", "neither of a fixed version"},
 		{"a container without a limit", "app/app.yaml", "            limits: {memory: 64Mi}\n", "", "it says not what it needs"},
 	} {

@@ -192,6 +192,7 @@ func (c *cluster) container(w workload, x corev1.Container, given secrets, probl
 var (
 	absolute = regexp.MustCompile(`(?m)(?:^|[\s{.])(/[a-z][A-Za-z0-9/._-]*)`)
 	listens  = regexp.MustCompile(`(?m)^http://:(\d+) \{\n\tbind (\S+)$`)
+	grace    = regexp.MustCompile(`(?m)^\tgrace_period (\d+)s$`)
 	roles    = regexp.MustCompile(`(?m)^\s*role (\S+)$`)
 )
 
@@ -219,6 +220,15 @@ func (c *cluster) keybearer(w workload, x corev1.Container, given secrets, probl
 	}
 	if !slices.Equal(open, declared) {
 		problem("it listens on %q and declares %q", open, declared)
+	}
+	before := int64(0)
+	if x.Lifecycle != nil {
+		before = x.Lifecycle.PreStop.Sleep.Seconds
+	}
+	if m := grace.FindStringSubmatch(text); m == nil {
+		problem("its Caddyfile has no grace_period in seconds")
+	} else if n, err := strconv.ParseInt(m[1], 10, 64); err != nil || n+before >= *w.template.Spec.TerminationGracePeriodSeconds {
+		problem("it is killed before its requests are done: %ss of grace after %ds", m[1], before)
 	}
 	for _, probe := range []*corev1.Probe{x.StartupProbe, x.ReadinessProbe, x.LivenessProbe} {
 		if probe == nil || probe.Exec == nil || probe.Exec.Command[0] != "/usr/bin/keybearer" {
