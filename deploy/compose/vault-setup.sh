@@ -36,5 +36,5 @@ for role in data control; do
 done
 chown 65532:65532 ./*.role-id ./*.secret-id
 
-vault token revoke -self
 rm "$root/unseal/root-token"
+vault token revoke -self
