@@ -72,7 +72,7 @@ func TestACopyOfADatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := filepath.Join(dir, "copy.db")
-	if err := sqlstore.CopySQLite(t.Context(), path, to); err != nil {
+	if err := sqlstore.CopySQLite(t.Context(), path, to); err != nil { // while it is in use
 		t.Fatal(err)
 	}
 	if info := must(os.Stat(to))(t); info.Mode() != 0o600 {
@@ -86,5 +86,20 @@ func TestACopyOfADatabase(t *testing.T) {
 	}
 	if err := sqlstore.CopySQLite(t.Context(), path, filepath.Join(dir, "nowhere", "copy.db")); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
 		t.Errorf("into no directory: %v", err)
+	}
+	// What cannot be copied leaves nothing behind.
+	text := must(os.ReadFile(path))(t)
+	for i := 4096; i < len(text); i++ {
+		text[i] ^= 0x55
+	}
+	broken, part := filepath.Join(dir, "broken.db"), filepath.Join(dir, "part.db")
+	if err := os.WriteFile(broken, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlstore.CopySQLite(t.Context(), broken, part); keybearer.CodeOf(err) != keybearer.StoreUnavailable {
+		t.Errorf("a damaged one: %v", err)
+	}
+	if _, err := os.Stat(part); err == nil {
+		t.Error("a part of a copy is left")
 	}
 }

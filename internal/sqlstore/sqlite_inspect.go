@@ -89,10 +89,9 @@ func CopySQLite(ctx context.Context, from, to string) error {
 		return unusable(to, err)
 	}
 	defer f.Close()
-	if _, err := db.ExecContext(ctx, "PRAGMA query_only = 0"); err == nil { // the source stays open for reading only
+	_, err = db.ExecContext(ctx, "PRAGMA query_only = 0") // the source stays open for reading only
+	if err == nil {
 		_, err = db.ExecContext(ctx, "VACUUM INTO ?", to)
-	} else {
-		err = (&sqliteEngine{path: from}).explain("copy the store", from, err)
 	}
 	if err == nil {
 		err = f.Sync()
