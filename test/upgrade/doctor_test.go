@@ -251,5 +251,5 @@ func aBackupLeadsBack(t *testing.T, all []engine) {
 		t.Fatal("a store that is behind its anchor is served from")
 	}
 	u.Do(t, "", "anchor", "accept", "--config", u.Config, "--adapter", "caddyfile")
-	opened(t, e, l, s)
+	intact(t, e, l, s).again(t)
 }

@@ -79,7 +79,7 @@ func aMigrationIsKilled(t *testing.T, all []engine) {
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
-			opened(t, e, l, s)
+			intact(t, e, l, s).again(t)
 		})
 	}
 }

@@ -101,7 +101,7 @@ func (e engine) dump(t *testing.T, dsn string) string {
 // leftOut ends the names of files that are a process's own.
 var leftOut = []string{".sock", ".lock", "-shm", ".tmp"}
 
-// pack returns a sample: what stands in the home, the dump of a database, and what was told.
+// pack returns a sample: what stands in the home, the dump of a store that is elsewhere, and what was told.
 func pack(t *testing.T, home, dump string, about *told) []byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -117,7 +117,10 @@ func pack(t *testing.T, home, dump string, about *told) []byte {
 			t.Fatal(err)
 		}
 	}
-	if dump != "" {
+	switch {
+	case strings.HasPrefix(dump, "{"):
+		files["dump.json"] = []byte(dump)
+	case dump != "":
 		files["dump.sql"] = []byte(dump)
 	}
 	if files["told.json"], err = json.MarshalIndent(about, "", "\t"); err != nil {
