@@ -1,0 +1,118 @@
+package examples
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+// client is an example that sends a webhook.
+type client struct {
+	file string // in examples/
+	// hidden says what stands in place of code and hint where a library keeps the body of a 407 to itself.
+	hidden string
+}
+
+var clients = []client{
+	{file: "curl/proxy.sh"},
+	{file: "curl/gateway.sh"},
+	{file: "python/requests_proxy.py"},
+	{file: "python/requests_gateway.py"},
+	{file: "python/httpx_proxy.py"},
+	{file: "python/httpx_gateway.py"},
+	{file: "python/urllib_proxy.py"},
+	{file: "python/urllib_gateway.py"},
+	{file: "node/fetch-proxy.mjs"},
+	{file: "node/fetch-gateway.mjs"},
+	{file: "node/axios-proxy.mjs"},
+	{file: "node/axios-gateway.mjs"},
+	{file: "go/proxy/main.go"},
+	{file: "go/gateway/main.go"},
+	{file: "java/Proxy.java"},
+	{file: "java/Gateway.java"},
+}
+
+// command returns how a file of examples/ is run.
+func command(t *testing.T, name string) harness.Command {
+	t.Helper()
+	ran(name)
+	c := harness.Command{Dir: harness.Dir(t)}
+	switch path := file(name); filepath.Ext(name) {
+	case ".sh":
+		c.Path = path
+	case ".py":
+		c.Path, c.Args = "/usr/bin/python3", []string{path} // Debian's, which has Debian's requests and httpx
+	case ".mjs":
+		c.Path, c.Args = "node", []string{path}
+	case ".java":
+		c.Path, c.Args = "java", []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", path}
+	case ".go":
+		c.Path = programs(t)(filepath.Dir(name))
+	default:
+		t.Fatalf("nobody knows how to run %s", name)
+	}
+	return c
+}
+
+// send runs a client with what its reader sets, and with traps: a proxy in the environment and a .netrc, of which it must heed neither.
+func (w *world) send(t *testing.T, name, host, credential, token string, args ...string) harness.Result {
+	t.Helper()
+	c := command(t, name)
+	c.Args = append(c.Args, args...)
+	harness.WriteFile(t, filepath.Join(c.Dir, ".netrc"), []byte("default login wrong password wrong\n"))
+	trap := "http://" + w.trap.Addr.String()
+	c.Env = []string{
+		"HOME=" + c.Dir, "HTTP_PROXY=" + trap, "http_proxy=" + trap,
+		"KEYBEARER_URL=http://" + w.Proxy.String(), "KEYBEARER_TOKEN=" + token, "KEYBEARER_CREDENTIAL=" + credential, "WEBHOOK_HOST=" + host,
+	}
+	r := harness.Run(t, c, "")
+	w.silent(t, r.Stdout+r.Stderr)
+	return r
+}
+
+func (w *world) clients(t *testing.T) {
+	for _, c := range clients {
+		t.Run(c.file, func(t *testing.T) {
+			t.Parallel()
+			for host := range w.receivers {
+				if r := w.send(t, c.file, host, "docs/crm", w.token); r.Code != 0 || r.Stderr != "" {
+					t.Errorf("%s: exit code %d: %s", host, r.Code, r.Stderr)
+				} else {
+					w.received(t, host, "/hook", r.Stdout)
+				}
+			}
+			mode := "gateway"
+			if strings.Contains(strings.ToLower(c.file), "proxy") {
+				mode = "proxy"
+			}
+			_ = mode
+			w.fails(t, c.file, "other.example.com", "docs/crm", w.token, "keybearer: ", "destination_not_allowed", "keybearer domain add")
+			if c.hidden != "" {
+				w.fails(t, c.file, "go.example.com", "docs/crm", "kb_wrong", c.hidden)
+			} else {
+				w.fails(t, c.file, "go.example.com", "docs/crm", "kb_wrong", "keybearer: ", "caller_unauthenticated", "send the caller's token in")
+			}
+			w.fails(t, c.file, "go.example.com", "docs/old", w.token, "the destination answered 401")
+			w.fails(t, c.file, "moved.example.com", "docs/crm", w.token, "the destination answered 307")
+		})
+	}
+}
+
+// fails runs a client whose request comes to nothing, and checks what it says of that.
+func (w *world) fails(t *testing.T, name, host, credential, token string, says ...string) {
+	t.Helper()
+	r := w.send(t, name, host, credential, token)
+	if r.Code == 0 || r.Stdout != "" {
+		t.Errorf("%s, %s: exit code %d, and printed %q", host, credential, r.Code, r.Stdout)
+	}
+	for _, s := range says {
+		if !strings.Contains(r.Stderr, s) {
+			t.Errorf("%s, %s: says nothing of %q: %s", host, credential, s, r.Stderr)
+		}
+	}
+	if strings.HasPrefix(says[0], "the destination") && strings.Contains(r.Stderr, "keybearer:") {
+		t.Errorf("takes the destination's answer for Keybearer's: %s", r.Stderr)
+	}
+}

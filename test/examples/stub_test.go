@@ -1,0 +1,7 @@
+package examples
+
+import "testing"
+
+func (w *world) unchanged(t *testing.T) {}
+func (w *world) verify(t *testing.T)    {}
+func (w *world) workflows(t *testing.T) {}
