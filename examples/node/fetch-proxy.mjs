@@ -13,6 +13,11 @@ const answer = await fetch(`http://${WEBHOOK_HOST}/hook`, {
   redirect: 'manual',
   signal: AbortSignal.timeout(30_000),
   dispatcher,
+}).catch((error) => {
+  if (!error.cause?.message.includes('407')) throw error
+  // undici makes an error of every 407 and drops its body, which has Keybearer's code and hint.
+  console.error("keybearer: caller_unauthenticated\nhint: KEYBEARER_TOKEN must be a caller's token")
+  process.exit(1)
 })
 if (answer.headers.get('Proxy-Status')?.startsWith('keybearer; error=')) {
   const { code, detail, hint } = await answer.json()

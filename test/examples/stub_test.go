@@ -2,6 +2,5 @@ package examples
 
 import "testing"
 
-func (w *world) unchanged(t *testing.T) {}
 func (w *world) verify(t *testing.T)    {}
 func (w *world) workflows(t *testing.T) {}
