@@ -22,7 +22,8 @@ def mac(message):
     return hmac.new(signing_key, message, hashlib.sha256).hexdigest()
 
 
-body = json.dumps({"text": "deployed"}).encode()  # what is signed is what is sent
+# What is signed is what is sent. The id makes two messages of one second differ, which a receiver would take for a replay.
+body = json.dumps({"id": str(uuid.uuid4()), "text": "deployed"}).encode()
 like = sys.argv[1]
 if like == "slack":
     stamp = str(int(time.time()))

@@ -100,25 +100,29 @@ func (w *world) onTheWire(t *testing.T, name string) {
 	}
 }
 
-// send runs a client with what its reader sets, and with traps: a proxy in the environment and a .netrc, of which it must heed neither.
-func (w *world) send(t *testing.T, name, host, credential, token string, args ...string) harness.Result {
+// send runs a client with what its reader sets.
+func (w *world) send(t *testing.T, name, host, credential, token string) harness.Result {
 	t.Helper()
-	return w.sendTo(t, w.Proxy, name, host, credential, token, args...)
+	return w.sendTo(t, w.Proxy, name, host, credential, token)
 }
 
-func (w *world) sendTo(t *testing.T, keybearer netip.AddrPort, name, host, credential, token string, args ...string) harness.Result {
+func (w *world) sendTo(t *testing.T, keybearer netip.AddrPort, name, host, credential, token string) harness.Result {
 	t.Helper()
 	c := command(t, name)
-	c.Args = append(c.Args, args...)
-	harness.WriteFile(t, filepath.Join(c.Dir, ".netrc"), []byte("default login wrong password wrong\n"))
-	trap := "http://" + w.trap.Addr.String()
-	c.Env = []string{
-		"HOME=" + c.Dir, "HTTP_PROXY=" + trap, "http_proxy=" + trap,
-		"KEYBEARER_URL=http://" + keybearer.String(), "KEYBEARER_TOKEN=" + token, "KEYBEARER_CREDENTIAL=" + credential, "WEBHOOK_HOST=" + host,
-	}
+	c.Env = w.reader(c.Dir, keybearer, host, credential, token)
 	r := harness.Run(t, c, "")
 	w.silent(t, r.Stdout+r.Stderr)
 	return r
+}
+
+// reader returns the environment of who follows the page, with two traps: a proxy and a .netrc, of which no example must heed either.
+func (w *world) reader(home string, keybearer netip.AddrPort, host, credential, token string) []string {
+	harness.WriteFile(w.t, filepath.Join(home, ".netrc"), []byte("default login wrong password wrong\n"))
+	trap := "http://" + w.trap.Addr.String()
+	return []string{
+		"HOME=" + home, "HTTP_PROXY=" + trap, "http_proxy=" + trap,
+		"KEYBEARER_URL=http://" + keybearer.String(), "KEYBEARER_TOKEN=" + token, "KEYBEARER_CREDENTIAL=" + credential, "WEBHOOK_HOST=" + host,
+	}
 }
 
 func (w *world) clients(t *testing.T) {

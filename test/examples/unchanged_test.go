@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -33,10 +32,7 @@ func (w *world) unchanged(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_ = json.NewEncoder(w).Encode(map[string]string{"id": "beside"})
 	})})
-	proxy := (&url.URL{Scheme: "http", User: url.UserPassword("docs/crm", w.token), Host: w.Proxy.String()}).String()
-	if !strings.Contains(proxy, "http://docs%2Fcrm:kb_") {
-		t.Fatalf("the proxy's URL is not what the pages show")
-	}
+	proxy := w.userinfo(w.token)
 	ran("node/env-proxy.mjs")
 
 	run := func(t *testing.T, p program, url string, env ...string) harness.Result {
@@ -76,4 +72,37 @@ func (w *world) unchanged(t *testing.T) {
 			w.received(t, "go.example.com", "/hook", run(t, p, "http://"+w.route.String()+"/hook", "NO_PROXY="+w.route.Addr().String()).Stdout)
 		})
 	}
+}
+
+// What docs/examples.md says of further clients under HTTP_PROXY.
+var heeding = map[string]harness.Command{
+	"httpx": {Path: "/usr/bin/python3", Args: []string{"-c", `import os, httpx; print(httpx.post(os.environ["WEBHOOK_URL"], json={"text": "deployed"}).text)`}},
+	"urllib": {Path: "/usr/bin/python3", Args: []string{"-c", `import os, urllib.request as u
+print(u.urlopen(u.Request(os.environ["WEBHOOK_URL"], b"{}", {"Content-Type": "application/json"})).read().decode())`}},
+	"axios": {Path: "node", Dir: file("node"), Args: []string{"--input-type=module", "-e", `import axios from 'axios'
+console.log((await axios.post(process.env.WEBHOOK_URL, { text: 'deployed' })).data)`}},
+}
+
+func (w *world) heed(t *testing.T) {
+	env := []string{"WEBHOOK_URL=http://go.example.com/hook", "HTTP_PROXY=" + w.userinfo(w.token)}
+	for name, c := range heeding {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.Env = env
+			w.received(t, "go.example.com", "/hook", harness.Run(t, c, "").Stdout)
+		})
+	}
+	t.Run("curl heeds the lower case alone", func(t *testing.T) {
+		t.Parallel()
+		c := command(t, "unchanged/hook.sh")
+		c.Env = env
+		if r := harness.Run(t, c, ""); r.Code == 0 {
+			t.Errorf("HTTP_PROXY was enough: %s", r.Stdout)
+		}
+	})
+}
+
+// userinfo returns the proxy's URL as the pages show it: its user names the credential, and its password is the token.
+func (w *world) userinfo(token string) string {
+	return "http://docs%2Fcrm:" + token + "@" + w.Proxy.String()
 }
