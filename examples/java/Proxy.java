@@ -12,7 +12,6 @@ class Proxy {
         var keybearer = URI.create(System.getenv("KEYBEARER_URL"));
         var client = HttpClient.newBuilder()
                 .proxy(ProxySelector.of(new InetSocketAddress(keybearer.getHost(), keybearer.getPort())))
-                .version(HttpClient.Version.HTTP_1_1) // or the client would ask for an upgrade to HTTP/2 with every request
                 .connectTimeout(Duration.ofSeconds(10))
                 .build();
 

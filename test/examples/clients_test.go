@@ -115,12 +115,13 @@ func (w *world) sendTo(t *testing.T, keybearer netip.AddrPort, name, host, crede
 	return r
 }
 
-// reader returns the environment of who follows the page, with two traps: a proxy and a .netrc, of which no example must heed either.
+// reader returns the environment of who follows the page, with traps: a proxy, a host to ask without one, and a .netrc, of which no
+// example must heed any.
 func (w *world) reader(home string, keybearer netip.AddrPort, host, credential, token string) []string {
 	harness.WriteFile(w.t, filepath.Join(home, ".netrc"), []byte("default login wrong password wrong\n"))
 	trap := "http://" + w.trap.Addr.String()
 	return []string{
-		"HOME=" + home, "HTTP_PROXY=" + trap, "http_proxy=" + trap,
+		"HOME=" + home, "HTTP_PROXY=" + trap, "http_proxy=" + trap, "NO_PROXY=python.example.com", "no_proxy=python.example.com",
 		"KEYBEARER_URL=http://" + keybearer.String(), "KEYBEARER_TOKEN=" + token, "KEYBEARER_CREDENTIAL=" + credential, "WEBHOOK_HOST=" + host,
 	}
 }
@@ -144,7 +145,7 @@ func (w *world) clients(t *testing.T) {
 			w.fails(t, c.file, "other.example.com", "docs/crm", w.token, "keybearer: ", "destination_not_allowed", "keybearer domain add")
 			w.fails(t, c.file, "go.example.com", "docs/crm", "kb_wrong", "keybearer: ", "caller_unauthenticated", hint)
 			w.fails(t, c.file, "go.example.com", "docs/old", w.token, "the destination answered 401")
-			w.fails(t, c.file, "moved.example.com", "docs/crm", w.token, "the destination answered 307")
+			w.fails(t, c.file, "moved.example.com", "docs/crm", w.token, "the destination answered 302")
 		})
 	}
 }

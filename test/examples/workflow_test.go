@@ -76,7 +76,7 @@ func (w *world) workflows(t *testing.T) {
 		for _, bad := range []struct{ host, token, says string }{
 			{"other.example.com", w.token, "destination_not_allowed"},
 			{"go.example.com", "kb_wrong", "caller_unauthenticated"},
-			{"moved.example.com", w.token, "307"},
+			{"moved.example.com", w.token, "302"},
 		} {
 			answers, failures := send(w.workflow(t, "workflow/n8n.json", bad.host), bad.token)
 			if len(answers) > 0 {

@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 	w.moved = harness.StartRecorder(t, harness.RecorderOptions{
 		Name: "moved", TLS: harness.ServerTLS(w.ca.Issue(t, time.Time{}, "moved.example.com")),
 		Answer: func(*harness.Arrival) []byte {
-			return fmt.Appendf(nil, "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://%s/\r\nContent-Length: 0\r\n\r\n", w.trap.Addr)
+			return fmt.Appendf(nil, "HTTP/1.1 302 Found\r\nLocation: http://%s/\r\nContent-Length: 0\r\n\r\n", w.trap.Addr)
 		},
 	})
 	w.dns.Set("moved.example.com", w.moved.Addr.Addr())
