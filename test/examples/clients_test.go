@@ -38,7 +38,7 @@ var clients = []client{
 }
 
 // command returns how a file of examples/ is run.
-func command(t *testing.T, name string) harness.Command {
+func (w *world) command(t *testing.T, name string) harness.Command {
 	t.Helper()
 	ran(name)
 	c := harness.Command{Dir: harness.Dir(t)}
@@ -52,7 +52,7 @@ func command(t *testing.T, name string) harness.Command {
 	case ".java":
 		c.Path, c.Args = "java", []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", path}
 	case ".go":
-		c.Path = programs(t)(filepath.Dir(name))
+		c.Path = filepath.Join(w.programs, filepath.Base(filepath.Dir(name)))
 	default:
 		t.Fatalf("nobody knows how to run %s", name)
 	}
@@ -108,7 +108,7 @@ func (w *world) send(t *testing.T, name, host, credential, token string) harness
 
 func (w *world) sendTo(t *testing.T, keybearer netip.AddrPort, name, host, credential, token string) harness.Result {
 	t.Helper()
-	c := command(t, name)
+	c := w.command(t, name)
 	c.Env = w.reader(c.Dir, keybearer, host, credential, token)
 	r := harness.Run(t, c, "")
 	w.silent(t, r.Stdout+r.Stderr)

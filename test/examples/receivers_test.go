@@ -135,7 +135,7 @@ func (w *world) verify(t *testing.T) {
 // signed runs the client that signs.
 func (w *world) signed(t *testing.T, host, key, like string) harness.Result {
 	t.Helper()
-	c := command(t, "webhooks/signed.py")
+	c := w.command(t, "webhooks/signed.py")
 	c.Args = append(c.Args, like)
 	c.Env = append(w.reader(c.Dir, w.Proxy, host, "docs/crm", w.token), "SIGNING_KEY_FILE="+key)
 	r := harness.Run(t, c, "")

@@ -37,7 +37,7 @@ func (w *world) unchanged(t *testing.T) {
 
 	run := func(t *testing.T, p program, url string, env ...string) harness.Result {
 		t.Helper()
-		c := command(t, p.file)
+		c := w.command(t, p.file)
 		c.Env = append(append(append([]string{"HOME=" + c.Dir, "WEBHOOK_URL=" + url}, p.env...), "HTTP_PROXY="+proxy, "http_proxy="+proxy), env...)
 		r := harness.Run(t, c, "")
 		w.silent(t, r.Stdout+r.Stderr)
@@ -94,7 +94,7 @@ func (w *world) heed(t *testing.T) {
 	}
 	t.Run("curl heeds the lower case alone", func(t *testing.T) {
 		t.Parallel()
-		c := command(t, "unchanged/hook.sh")
+		c := w.command(t, "unchanged/hook.sh")
 		c.Env = env
 		if r := harness.Run(t, c, ""); r.Code == 0 {
 			t.Errorf("HTTP_PROXY was enough: %s", r.Stdout)

@@ -105,7 +105,7 @@ func (w *world) workflows(t *testing.T) {
 					"HOME=" + dir, "HTTP_PROXY=" + w.userinfo(token), "NO_PROXY=" + w.Proxy.Addr().String(), "KEYBEARER_TOKEN=" + token,
 				},
 			})
-			harness.Await(t, "two answers", 30*time.Second, func() error {
+			harness.Await(t, "two answers", time.Minute, func() error {
 				if n := strings.Count(p.Output(t), "[debug:answer]"); n != 2 {
 					return fmt.Errorf("%d answers", n)
 				}

@@ -30,6 +30,7 @@ type world struct {
 	t         *testing.T
 	ca        *harness.CA
 	dns       *harness.DNS
+	programs  string               // directory of the examples in Go, built
 	receivers map[string]*receiver // by host
 	moved     *harness.Recorder    // moved.example.com: answers with a redirect
 	trap      *harness.Recorder    // where that leads, and where HTTP_PROXY leads in programs that must not heed it
@@ -59,8 +60,8 @@ func TestExamples(t *testing.T) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), receivers: map[string]*receiver{}}
-	w.receiver("go.example.com", programs(t)("webhooks/receiver"))
+	w := &world{t: t, ca: harness.NewCA(t), dns: harness.StartDNS(t), programs: build(t), receivers: map[string]*receiver{}}
+	w.receiver("go.example.com", filepath.Join(w.programs, "receiver"))
 	ran("webhooks/receiver/main.go")
 	w.receiver("python.example.com", "/usr/bin/python3", file("webhooks/receiver.py"))
 	w.trap = harness.StartRecorder(t, harness.RecorderOptions{Name: "trap"})
@@ -162,27 +163,16 @@ func file(name string) string {
 	return filepath.Join(harness.Repository(), "examples", filepath.FromSlash(name))
 }
 
-var built struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-// programs builds the examples in Go, once, and returns where the one in a folder is.
-func programs(t *testing.T) func(folder string) string {
+// build builds the examples in Go into a directory, each under the name of its folder.
+func build(t *testing.T) string {
 	t.Helper()
-	built.once.Do(func() {
-		built.dir = harness.Dir(t)
-		build := exec.Command("go", "build", "-o", built.dir+"/", "./examples/...")
-		build.Dir, build.Env = harness.Repository(), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("%w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	dir := harness.Dir(t)
+	c := exec.Command("go", "build", "-o", dir+"/", "./examples/...")
+	c.Dir, c.Env = harness.Repository(), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	return func(folder string) string { return filepath.Join(built.dir, filepath.Base(folder)) }
+	return dir
 }
 
 var examplesRun sync.Map
