@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the files of examples/ into the pages that show them")
 
-// shown is a file in a page: <!-- file: examples/go/proxy/main.go -->, and the block below it.
-var shown = regexp.MustCompile("(?ms)^<!-- file: (examples/[^ ]+) -->\n+```([a-z]+)\n(.*?)^```$")
+// shown is a file in a page: a line <!-- file: examples/go/proxy/main.go -->, and the block below it, which test/docs may want a mark for.
+var shown = regexp.MustCompile("(?ms)^(<!-- file: (examples/[^ ]+) -->\n(?:\n|<!-- run by: [^\n]+ -->\n)```[a-z]+\n)(.*?)^```$")
 
 // What the pages show is what the tests run. `go test ./test/examples -run TestThePages -update` writes the files into the pages.
 func TestThePagesShowTheFiles(t *testing.T) {
@@ -32,15 +32,15 @@ func TestThePagesShowTheFiles(t *testing.T) {
 		}
 		now := shown.ReplaceAllStringFunc(string(text), func(block string) string {
 			m := shown.FindStringSubmatch(block)
-			found[m[1]] = true
-			content, err := os.ReadFile(filepath.Join(harness.Repository(), m[1]))
+			found[m[2]] = true
+			content, err := os.ReadFile(filepath.Join(harness.Repository(), m[2]))
 			if err != nil {
 				t.Fatalf("%s shows %v", filepath.Base(page), err)
 			}
 			if strings.Contains(string(content), "\n```") {
-				t.Fatalf("%s would end its block", m[1])
+				t.Fatalf("%s would end its block", m[2])
 			}
-			return "<!-- file: " + m[1] + " -->\n```" + m[2] + "\n" + string(content) + "```"
+			return m[1] + string(content) + "```"
 		})
 		if *update && now != string(text) {
 			harness.WriteFile(t, page, []byte(now))

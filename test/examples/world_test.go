@@ -44,7 +44,7 @@ type receiver struct {
 	addr netip.AddrPort
 }
 
-// Every example, with one world for all: what it needs takes longer to start than to run.
+// Every example, those that docs/examples.md and docs/webhooks.md show among them. There is one world for all, as it takes longer to start than they do.
 func TestExamples(t *testing.T) {
 	w := newWorld(t)
 	t.Run("clients", w.clients)
