@@ -1,5 +1,5 @@
 // Sends what the HTTP Request nodes of an n8n workflow say, with the HTTP client of n8n itself. The options are made as HttpRequestV3 of
-// n8n-nodes-base 2.41 makes them; that package, and an n8n that imports the workflow, are too large to have here.
+// n8n-nodes-base 2.41 makes them; that package, and a whole n8n, are too large to have here.
 //
 // Reads {workflow, token} as JSON from standard input; writes a line of JSON for each node: {node, answer} or {node, error}.
 require('reflect-metadata')
