@@ -146,7 +146,7 @@ func newSandbox(t *testing.T) *sandbox {
 	harness.WriteFile(t, filepath.Join(s.path, "keybearer"), fmt.Appendf(nil, `#!/bin/bash
 if [ "$*" = run ]; then exec %[1]s run --config %[2]s --adapter caddyfile 2>>%[3]s/server.log; fi
 if [ "$1" = run ]; then exec %[1]s "$@" 2>>%[3]s/server.log; fi
-for _ in $(seq 200); do [ -S %[4]s ] && break; sleep 0.05; done
+case "$1 $2" in "domain explain") ;; *) for _ in $(seq 200); do [ -S %[4]s ] && break; sleep 0.05; done ;; esac
 exec %[1]s "$@"
 `, binary, s.k.Config, s.dir, s.k.Socket))
 	if err := os.Chmod(filepath.Join(s.path, "keybearer"), 0o755); err != nil {
