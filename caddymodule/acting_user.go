@@ -16,7 +16,7 @@ import (
 type ActingUser struct {
 	JWTIssuer
 
-	// The callers, `app:<name>`, that may use assertions of this issuer.
+	// The callers, `app:<name>`, that may use assertions of this issuer. Required.
 	Callers []string `json:"callers,omitempty"`
 
 	// The claim with the user's id, as grants name it behind `user:`. Default: `sub`.

@@ -25,7 +25,7 @@ type JWTIdentity struct {
 	// The claim that tells apps apart. Default: `sub`.
 	Claim string `json:"claim,omitempty"`
 
-	// The caller, `app:<name>`, by the claim's value, which is compared to the letter. Who is not listed is nobody.
+	// The caller, `app:<name>`, by the claim's value, which is compared to the letter. Who is not listed is nobody. Required.
 	Map map[string]string `json:"map,omitempty"`
 
 	names map[string]string

@@ -14,7 +14,7 @@ import (
 
 // JWTIssuer says whose JWTs are believed, and where its keys are.
 type JWTIssuer struct {
-	// The issuer, exactly as it stands in the claim `iss`. If neither `jwks_file` nor `jwks_url` says where its keys are, they are found at
+	// The issuer, exactly as it stands in the claim `iss`. Required. If neither `jwks_file` nor `jwks_url` says where its keys are, they are found at
 	// `<issuer>/.well-known/openid-configuration`.
 	Issuer string `json:"issuer,omitempty"`
 
@@ -30,7 +30,7 @@ type JWTIssuer struct {
 	// PEM file with the roots that the issuer's server is judged by. It is read each time. Default: the system's and those in `trust`.
 	CA string `json:"ca,omitempty"`
 
-	// What the claim `aud` must hold.
+	// What the claim `aud` must hold. Required.
 	Audience string `json:"audience,omitempty"`
 
 	// Algorithms that may sign. Default: RS256, PS256, ES256, ES384 and EdDSA. There are no others than RS, PS and ES with 256, 384 and 512, and EdDSA.
