@@ -22,7 +22,7 @@ func init() { caddy.RegisterModule(JWTIdentity{}) }
 type JWTIdentity struct {
 	JWTIssuer
 
-	// The claim that tells apps apart. Default: `sub`.
+	// The claim that tells apps apart, such as `azp` or `client_id`. Default: `sub`.
 	Claim string `json:"claim,omitempty"`
 
 	// The caller, `app:<name>`, by the claim's value, which is compared to the letter. Who is not listed is nobody. Required.

@@ -17,7 +17,7 @@ import (
 
 // OIDC says which OpenID provider operators may sign in with, in the console, and which of its groups hold which role.
 type OIDC struct {
-	// The issuer, exactly as it stands in the claim `iss`. Required. Its configuration is found at `<issuer>/.well-known/openid-configuration`.
+	// The issuer, exactly as it stands in the claim `iss`; `https` only. Required. Its configuration is found at `<issuer>/.well-known/openid-configuration`.
 	Issuer string `json:"issuer,omitempty"`
 
 	// The client as which Keybearer is registered there: confidential, with the code flow, and the redirect URI

@@ -25,7 +25,7 @@ type VaultConnection struct {
 	// PEM file with the roots that Vault's certificate is judged by. Default: the system's.
 	CA string `json:"ca,omitempty"`
 
-	// PEM file with the certificate that is shown to Vault.
+	// PEM file with the certificate that is shown to Vault, read anew for each connection.
 	Cert string `json:"cert,omitempty"`
 
 	// PEM file with the key of that certificate.
