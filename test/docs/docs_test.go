@@ -27,8 +27,8 @@ var elsewhere = map[string]string{
 }
 
 // Every block marked sh, in every page, is executed as it stands, the blocks of a page one after the other in one shell: in a
-// home of its own, where api.example.com is a destination on loopback and $JWT is one of the app billing. Three things are done to the text: 127.0.0.1:9080
-// and 127.0.0.1:9081 become the test's own listeners, 18443 becomes a free port, and rules for api.example.com are marked private, as a destination on
+// home of its own, where api.example.com is a destination on loopback and $JWT is one of the app billing. Three things are done to the text: 127.0.0.1:9080,
+// 127.0.0.1:9081 and 127.0.0.1:9083 (metrics) become the test's own listeners, 18443 becomes a free port, and rules for api.example.com are marked private, as a destination on
 // loopback needs. See [block.check] for the blocks that are not run here.
 func TestEveryCommandInTheDocumentation(t *testing.T) {
 	used := map[string]bool{}
@@ -115,11 +115,13 @@ type sandbox struct {
 	dir  string
 	path string
 	jwt  string // of the app billing
+
+	metrics uint16 // port of the metrics
 }
 
 func newSandbox(t *testing.T) *sandbox {
 	ca, dns := harness.NewCA(t), harness.StartDNS(t)
-	s := &sandbox{t: t, dir: harness.Dir(t)}
+	s := &sandbox{t: t, dir: harness.Dir(t), metrics: harness.FreePort(t)}
 	s.api = harness.StartServer(t, harness.ServerOptions{
 		Name: "api", HTTP2: true, TLS: harness.ServerTLS(ca.Issue(t, time.Now().Add(time.Hour), "api.example.com")),
 	})
@@ -133,6 +135,7 @@ func newSandbox(t *testing.T) *sandbox {
 			"trust " + ca.File, "allow_private 127.0.0.0/8", "resolver " + dns.Addr,
 			"identity jwt {", "issuer " + issuer, "jwks_file " + jwks, "audience keybearer", "map 7f3a2c app:billing", "}",
 		}, "\n"),
+		Sites: "http://:" + strconv.Itoa(int(s.metrics)) + " {\n\tbind 127.0.0.1\n\tmetrics\n}",
 	})
 	binary, err := harness.Binary()
 	if err != nil {
@@ -161,6 +164,7 @@ func (s *sandbox) run(script string) {
 	t.Helper()
 	script = strings.ReplaceAll(script, "127.0.0.1:9080", s.k.Proxy.String())
 	script = strings.ReplaceAll(script, "127.0.0.1:9081", s.k.Admin.String())
+	script = strings.ReplaceAll(script, "127.0.0.1:9083", "127.0.0.1:"+strconv.Itoa(int(s.metrics)))
 	script = strings.ReplaceAll(script, "18443", strconv.Itoa(int(harness.FreePort(t))))
 	script = strings.ReplaceAll(script, "domain try docs/crm ", "domain try docs/crm --private ")
 	script = strings.ReplaceAll(script, "--domain api.example.com", "--domain api.example.com --private")

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write unrun.txt anew")
 var needs = []string{"docker", "kubernetes", "systemd", "internet"}
 
 // The languages of blocks that people type.
-var typed = []string{"sh", "bash", "shell", "console"}
+var typed = []string{"sh", "bash", "shell", "console", "shell-session", "sh-session", "terminal", "zsh", "fish", "powershell"}
 
 // How lines begin that people type, whatever a block says of its language.
 var command = regexp.MustCompile(`^\s*(\$ |# )?(sudo |(keybearer|curl|make|go|vault|docker|kubectl|helm|systemctl|apt|apt-get|dpkg|cosign|npm|psql|xcaddy) [a-z-])`)
