@@ -153,6 +153,11 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Slogger()
 	a.lease = newLease()
+	if r := ctx.GetMetricsRegistry(); r != nil {
+		if err := meter().Register(r); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return err

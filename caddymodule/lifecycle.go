@@ -54,9 +54,9 @@ func (a *App) start() error {
 	if a.AdminSocket != "off" {
 		api.Authenticate, api.SetUp = admin.Peers(peer), a.setUp(register)
 		local := &served{a, admin.New(api)}
-		a.socket, err = openAdminSocket(a.AdminSocket, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.socket, err = openAdminSocket(a.AdminSocket, e.health.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_ = local.ServeHTTP(w, r, nil)
-		}), a.lease, a.logger)
+		})), a.lease, a.logger)
 		if err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
