@@ -95,7 +95,7 @@ type core struct {
 	store   keybearer.Store
 	keyring keybearer.Keyring
 	bare    keybearer.Keyring // the keyring, behind the meter's back
-	ledger  keybearer.Ledger // nil: the store keeps none
+	ledger  keybearer.Ledger  // nil: the store keeps none
 	auditor keybearer.Auditor
 	custody *custody.Custody
 	anchor  *anchor.Anchor // nil: off
