@@ -123,6 +123,7 @@ type unit struct {
 }
 
 func TestEveryAlertFiresWhenItShouldAndNotBefore(t *testing.T) {
+	t.Parallel()
 	const tests = "testdata/alerts.yml"
 	var file struct{ Tests []unit }
 	readYAML(t, tests, &file)
@@ -192,6 +193,7 @@ func TestEveryCodeThatAnAppCanMeetHasAnAlert(t *testing.T) {
 
 // A command that a description tells to type is there, with its flags.
 func TestEveryCommandInAnAlertExists(t *testing.T) {
+	t.Parallel()
 	binary, err := harness.Binary()
 	if err != nil {
 		t.Fatal(err)

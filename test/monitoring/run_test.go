@@ -26,6 +26,7 @@ var unseen = map[string]string{
 
 // A server that nobody has used yet, one in use, one whose keyring is away, and one that is gone.
 func TestARealRunOnARealPrometheus(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.measured(`keybearer_build_info`)
 	w.calm()

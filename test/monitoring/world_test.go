@@ -40,7 +40,7 @@ func newWorld(t *testing.T) *world {
 	login := func(r harness.AppRole) string {
 		return "auth approle {\nrole_id " + r.RoleID + "\nsecret_id_file " + r.SecretIDFile + "\n}"
 	}
-	site, traced := netip.AddrPortFrom(harness.Address(), 9180), netip.AddrPortFrom(harness.Address(), 9080)
+	site, traced := netip.AddrPortFrom(harness.Address(), 9083), netip.AddrPortFrom(harness.Address(), 9080)
 	w.Lab = harness.StartLab(t, harness.LabOptions{
 		Options: "store postgres {file." + dsn + "}\nkeyring vault_transit {\naddress " + w.vault.URL + "\nmount keybearer\n" +
 			login(data) + "\ncontrol {\n" + login(control) + "\n}\n}\nsecret_ttl 1s\ntimeouts {\nresponse_header 1s\n}",
@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 	}, Timeout: 20 * time.Second}
 	t.Cleanup(w.web.CloseIdleConnections)
 	w.prometheus = harness.StartPrometheus(t, strings.NewReplacer(
-		"/etc/prometheus/keybearer.rules.yml", rulesFile, "127.0.0.1:9180", site.String(), "15s", interval.String(),
+		"/etc/prometheus/keybearer.rules.yml", rulesFile, "127.0.0.1:9083", site.String(), "15s", interval.String(),
 	).Replace(fenced(t, "yaml")), "")
 	return w
 }
