@@ -18,9 +18,11 @@ import (
 type Prometheus struct {
 	*Process
 	Addr netip.AddrPort // port 9090 of an address of its own
+
+	client *http.Client
 }
 
-// StartPrometheus starts Prometheus with this configuration and waits until it is ready. Relative paths in it are seen from dir; "" is a
+// StartPrometheus starts Prometheus with this configuration and waits until it is ready; five seconds later it begins to read targets. Relative paths in it are seen from dir; "" is a
 // directory of its own.
 func StartPrometheus(tb TB, config, dir string) *Prometheus {
 	tb.Helper()
@@ -28,7 +30,8 @@ func StartPrometheus(tb TB, config, dir string) *Prometheus {
 	if dir == "" {
 		dir = data
 	}
-	p := &Prometheus{Addr: netip.AddrPortFrom(Address(), 9090)}
+	p := &Prometheus{Addr: netip.AddrPortFrom(Address(), 9090), client: &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}}
+	tb.Cleanup(p.client.CloseIdleConnections)
 	file := WriteFile(tb, filepath.Join(dir, "prometheus.yml"), []byte(config))
 	p.Process = Start(tb, Command{
 		Name: "prometheus", Path: "prometheus", Dir: dir,
@@ -120,7 +123,7 @@ func (p *Prometheus) get(ctx context.Context, path string, values url.Values, in
 	if err != nil {
 		return err
 	}
-	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}).Do(req)
+	res, err := p.client.Do(req)
 	if err != nil {
 		return err
 	}

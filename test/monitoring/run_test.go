@@ -40,13 +40,17 @@ func TestARealRunOnARealPrometheus(t *testing.T) {
 	w.waits(func() {}, "KeybearerDown")
 }
 
-// calm: on a fresh server every rule is evaluated without an error, and no alert so much as waits.
+// calm: on a fresh server every rule is evaluated without an error, and no alert so much as waits. A machine that is busy may read too late
+// now and then, so that the server seems to be down; what is wrong with a rule stays.
 func (w *world) calm() {
-	for name, r := range w.judgements(time.Now()) {
-		if r.Health != "ok" || r.Type == "alerting" && r.State != "inactive" {
-			w.t.Errorf("on a fresh server %s is %s (%s), and %s", name, r.Health, r.LastError, r.State)
+	harness.Await(w.t, "all is quiet around a fresh server", 20*time.Second, func() error {
+		for name, r := range w.judgements(time.Now()) {
+			if r.Health != "ok" || r.Type == "alerting" && r.State != "inactive" {
+				return fmt.Errorf("%s is %s (%s), and %s", name, r.Health, r.LastError, r.State)
+			}
 		}
-	}
+		return nil
+	})
 }
 
 // use lets requests of all kinds come, twice: what is counted for the first time is seen to grow the second time only.
@@ -114,8 +118,13 @@ func (w *world) waits(do func(), names ...string) {
 	w.t.Helper()
 	harness.Await(w.t, "alerts wait", 20*time.Second, func() error {
 		do()
-		all := w.judgements(time.Time{})
-		names = slices.DeleteFunc(names, func(name string) bool { return all[name].State == "pending" })
+		waiting, err := w.prometheus.Query(w.t.Context(), `ALERTS{alertstate="pending"}`)
+		if err != nil {
+			return err
+		}
+		names = slices.DeleteFunc(names, func(name string) bool {
+			return slices.ContainsFunc(waiting, func(s harness.Series) bool { return s.Metric["alertname"] == name })
+		})
 		if len(names) > 0 {
 			return fmt.Errorf("not %s", strings.Join(names, ", "))
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // interval is how often the world's Prometheus reads and judges.
-const interval = 200 * time.Millisecond
+const interval = 250 * time.Millisecond
 
 // world is a Keybearer over PostgreSQL and Vault that serves its metrics and is traced, as docs/monitoring.md has it set up, and a Prometheus that reads
 // it by the configuration and the rules that stand there.
@@ -33,14 +33,18 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, vault: harness.StartVault(t, harness.VaultOptions{}), began: time.Now()}
+	w := &world{t: t, began: time.Now()}
+	site, traced := netip.AddrPortFrom(harness.Address(), 9083), netip.AddrPortFrom(harness.Address(), 9080)
+	w.prometheus = harness.StartPrometheus(t, strings.NewReplacer( // first: it takes its time before it reads
+		"/etc/prometheus/keybearer.rules.yml", rulesFile, "127.0.0.1:9083", site.String(), "15s", interval.String(),
+	).Replace(fenced(t, "yaml")), "")
+	w.vault = harness.StartVault(t, harness.VaultOptions{})
 	pg := harness.StartPostgres(t, "fsync=off")
 	dsn := harness.WriteFile(t, filepath.Join(harness.Dir(t), "dsn"), []byte(pg.Database(t)))
 	data, control := w.vault.Transit(t, "keybearer")
 	login := func(r harness.AppRole) string {
 		return "auth approle {\nrole_id " + r.RoleID + "\nsecret_id_file " + r.SecretIDFile + "\n}"
 	}
-	site, traced := netip.AddrPortFrom(harness.Address(), 9083), netip.AddrPortFrom(harness.Address(), 9080)
 	w.Lab = harness.StartLab(t, harness.LabOptions{
 		Options: "store postgres {file." + dsn + "}\nkeyring vault_transit {\naddress " + w.vault.URL + "\nmount keybearer\n" +
 			login(data) + "\ncontrol {\n" + login(control) + "\n}\n}\nsecret_ttl 1s\ntimeouts {\nresponse_header 1s\n}",
@@ -53,9 +57,6 @@ func newWorld(t *testing.T) *world {
 		Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: traced.String()}),
 	}, Timeout: 20 * time.Second}
 	t.Cleanup(w.web.CloseIdleConnections)
-	w.prometheus = harness.StartPrometheus(t, strings.NewReplacer(
-		"/etc/prometheus/keybearer.rules.yml", rulesFile, "127.0.0.1:9083", site.String(), "15s", interval.String(),
-	).Replace(fenced(t, "yaml")), "")
 	return w
 }
 
