@@ -47,7 +47,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.Lab = harness.StartLab(t, harness.LabOptions{
 		Options: "store postgres {file." + dsn + "}\nkeyring vault_transit {\naddress " + w.vault.URL + "\nmount keybearer\n" +
-			login(data) + "\ncontrol {\n" + login(control) + "\n}\n}\nsecret_ttl 1s\ntimeouts {\nresponse_header 1s\n}",
+			login(data) + "\ncontrol {\n" + login(control) + "\n}\n}\nsecret_ttl 1s\ntimeouts {\nresponse_header 2s\n}",
 		Sites: strings.ReplaceAll(fenced(t, "caddyfile"), "127.0.0.1", site.Addr().String()) +
 			fmt.Sprintf("\nhttp://:%d {\n\tbind %s\n\ttracing\n\tkeybearer\n}\n", traced.Port(), traced.Addr()),
 		Env: []string{"OTEL_TRACES_EXPORTER=none"},
