@@ -162,7 +162,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := events.(*caddyevents.App).On("started", arrival{a.lease}); err != nil {
+	if err := events.(*caddyevents.App).On("started", arrival{a}); err != nil {
 		return err
 	}
 	if err := events.(*caddyevents.App).On("stopping", departure{a}); err != nil {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -107,6 +108,13 @@ http://:%d {
 		"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_BSP_SCHEDULE_DELAY=50",
 	}})
 	w.start()
+	harness.Await(t, "the log says where apps are served", 20*time.Second, func() error {
+		line := linesWith(w.Output(t), `"msg":"serving","apps":[`)
+		if !strings.Contains(line, w.Proxy.String()) || !strings.Contains(line, fmt.Sprintf("127.0.0.1:%d", traced)) {
+			return fmt.Errorf("%s", line)
+		}
+		return nil
+	})
 	w.billing("api.example.com")
 	api := w.recorder("api.example.com", nil)
 
@@ -180,7 +188,7 @@ http://:%d {
 			t.Errorf("the scrape has no %s", want)
 		}
 	}
-	exemplar := regexp.MustCompile(`phase="destination",le="[^"]+"} 1 # {request_id="` + id + `",trace_id="` + trace + `"}`)
+	exemplar := regexp.MustCompile(`phase="destination",le="[^"]+"} 1 # {(request_id="` + id + `",?|trace_id="` + trace + `",?){2}}`)
 	if !exemplar.MatchString(text) {
 		t.Errorf("no exemplar of the request:\n%s", linesWith(text, "# {"))
 	}
@@ -297,4 +305,29 @@ func TestHealthFollowsTheStore(t *testing.T) {
 	if out := w.CLI(t, "", "health"); out.Code != 6 {
 		t.Errorf("exit %d without a server", out.Code)
 	}
+}
+
+// A configuration without a site for apps is not refused, since another process may serve them; but nobody is left to wonder.
+func TestAServerThatNobodyCanReachSaysSo(t *testing.T) {
+	k := harness.NewKeybearer(t, harness.KeybearerOptions{})
+	harness.WriteFile(t, k.Config, []byte("{\n\tadmin off\n\tkeybearer\n}\n"))
+	binary, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := harness.Start(t, harness.Command{
+		Name: "keybearer", Path: binary, Args: []string{"run", "--config", k.Config, "--adapter", "caddyfile"}, Env: k.Env(),
+		Ready: func(context.Context) error {
+			if k.CLI(t, "", "health").Code != 0 {
+				return fmt.Errorf("not ready")
+			}
+			return nil
+		},
+	})
+	harness.Await(t, "a warning", 20*time.Second, func() error {
+		if log := p.Output(t); !strings.Contains(log, "no site has the directive keybearer") {
+			return fmt.Errorf("%s", log)
+		}
+		return nil
+	})
 }
