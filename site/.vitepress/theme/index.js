@@ -1,5 +1,5 @@
 // VitePress's own theme in the console's colours, with the system's fonts, and the version beside the name.
-import { h, onMounted } from "vue";
+import { h, nextTick, onMounted } from "vue";
 import { useData } from "vitepress";
 import theme from "vitepress/theme-without-fonts";
 import "./style.css";
@@ -9,7 +9,10 @@ export default {
   Layout: {
     setup() {
       const { version } = useData().theme.value;
-      onMounted(() => document.querySelector(".VPSidebarItem.is-active > .item")?.scrollIntoView({ block: "center" })); // the list of pages is long
+      onMounted(async () => { // the list of pages is long: show where in it one is
+        await nextTick();
+        document.querySelector(".VPSidebarItem.is-active > .item")?.scrollIntoView({ block: "center" });
+      });
       return () => h(theme.Layout, null, { "nav-bar-title-after": () => h("span", { class: "version", title: version }, version) });
     },
   },

@@ -1,0 +1,213 @@
+package site
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"github.com/keybearer/keybearer/test/harness"
+)
+
+// forge is where the site leads to for what is not in docs/.
+const forge = "https://github.com/keybearer/keybearer/"
+
+// page is what a file of the site refers to, and what can be referred to in it.
+type page struct {
+	refs     []string // of links, pictures, scripts and styles
+	ids      []string
+	headings []int // the levels of those of the text, in their order
+	inline   []string
+}
+
+func read(t *testing.T, file string) (p page) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := html.Parse(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.add(root, false)
+	return p
+}
+
+func (p *page) add(n *html.Node, text bool) {
+	for _, a := range n.Attr {
+		switch {
+		case a.Key == "href" || a.Key == "src":
+			p.refs = append(p.refs, a.Val)
+		case a.Key == "srcset":
+			for _, candidate := range strings.Split(a.Val, ",") {
+				p.refs = append(p.refs, strings.Fields(candidate)[0])
+			}
+		case a.Key == "id":
+			p.ids = append(p.ids, a.Val)
+		case a.Key == "style" || strings.HasPrefix(a.Key, "on"):
+			p.inline = append(p.inline, a.Key+"="+a.Val)
+		case a.Key == "class" && slices.Contains(strings.Fields(a.Val), "vp-doc"):
+			text = true
+		}
+	}
+	if (n.Data == "script" || n.Data == "style") && n.FirstChild != nil {
+		p.inline = append(p.inline, n.FirstChild.Data)
+	}
+	if text && len(n.Data) == 2 && n.Data[0] == 'h' && n.Data[1] >= '1' && n.Data[1] <= '6' {
+		p.headings = append(p.headings, int(n.Data[1]-'0'))
+	}
+	for c := range n.ChildNodes() {
+		p.add(c, text)
+	}
+}
+
+// Every link of every page leads to a page or a file that is there, and to a part of it that is there; those that leave the site are well formed,
+// and those that lead to the forge name what is in the repository.
+func TestNoLinkIsBroken(t *testing.T) {
+	root, all, abroad := site(t), map[string]page{}, map[string]bool{}
+	for _, name := range pages(t) {
+		all["/"+name] = read(t, filepath.Join(root, name))
+	}
+	inside := 0
+	for name, p := range all {
+		for _, ref := range p.refs {
+			to, err := url.Parse(ref)
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", name, err)
+			case to.Scheme == "data":
+			case to.Scheme != "" || to.Host != "":
+				abroad[ref] = true
+				if err := foreign(to); err != nil {
+					t.Errorf("%s links to %s: %v", name, ref, err)
+				}
+			default:
+				inside++
+				if err := there(root, all, name, to); err != nil {
+					t.Errorf("%s links to %s: %v", name, ref, err)
+				}
+			}
+		}
+	}
+	if inside < 1000 {
+		t.Errorf("only %d links were found", inside)
+	}
+	t.Logf("%d links inside; %d addresses outside, which are not asked", inside, len(abroad))
+	for _, ref := range slices.Sorted(func(yield func(string) bool) {
+		for ref := range abroad {
+			if !yield(ref) {
+				return
+			}
+		}
+	}) {
+		t.Log(ref)
+	}
+}
+
+// there says why a reference within the site leads nowhere.
+func there(root string, all map[string]page, from string, to *url.URL) error {
+	target := from
+	if to.Path != "" {
+		target = path.Join(path.Dir(from), to.Path)
+		if strings.HasPrefix(to.Path, "/") {
+			target = path.Clean(to.Path)
+		}
+		if strings.HasSuffix(to.Path, "/") {
+			target = path.Join(target, "index.html")
+		}
+	}
+	if info, err := os.Stat(filepath.Join(root, target)); err != nil || info.IsDir() {
+		return fmt.Errorf("there is no %s", target)
+	}
+	if to.Fragment != "" && !slices.Contains(all[target].ids, to.Fragment) {
+		return fmt.Errorf("%s has no part %q", target, to.Fragment)
+	}
+	return nil
+}
+
+// foreign says what is wrong with an address that is not asked.
+func foreign(to *url.URL) error {
+	if to.Scheme != "https" || !strings.Contains(to.Hostname(), ".") || to.User != nil {
+		return fmt.Errorf("not an https address of a host")
+	}
+	if rest, ok := strings.CutPrefix(to.String(), forge); ok {
+		kind, file, _ := strings.Cut(rest, "/main/")
+		info, err := os.Stat(filepath.Join(harness.Repository(), file))
+		if err != nil || (kind == "tree") != info.IsDir() {
+			return fmt.Errorf("the repository has no such %s", kind)
+		}
+	}
+	return nil
+}
+
+// Nothing stands inline, so that the policy of site/Caddyfile can forbid it.
+func TestNothingIsInline(t *testing.T) {
+	for _, name := range pages(t) {
+		for _, code := range read(t, filepath.Join(site(t), name)).inline {
+			t.Errorf("%s: %.200s", name, code)
+		}
+	}
+}
+
+// A page has one first heading, and below it no level is left out.
+func TestHeadingsAreInOrder(t *testing.T) {
+	for _, name := range pages(t) {
+		if name == "404.html" {
+			continue
+		}
+		before := 0
+		for i, level := range read(t, filepath.Join(site(t), name)).headings {
+			if (i == 0) != (level == 1) || level > before+1 {
+				t.Errorf("%s: heading %d is of level %d, after one of level %d", name, i+1, level, before)
+			}
+			before = level
+		}
+		if before == 0 {
+			t.Errorf("%s has no heading", name)
+		}
+	}
+}
+
+var markdownLink = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)
+
+// The pages at the top of the repository lead into docs/, too: to files that are there and, on the site as on a forge, to the parts of pages that are named.
+func TestLinksOfTheRepositoryIntoTheDocs(t *testing.T) {
+	found := 0
+	for _, name := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} {
+		b, err := os.ReadFile(filepath.Join(harness.Repository(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range markdownLink.FindAllStringSubmatch(string(b), -1) {
+			to, err := url.Parse(m[1] + m[2])
+			if err != nil || to.Scheme != "" || to.Path == "" {
+				continue
+			}
+			found++
+			if _, err := os.Stat(filepath.Join(harness.Repository(), to.Path)); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, to)
+				continue
+			}
+			file, ok := strings.CutPrefix(to.Path, "docs/")
+			if file, ok = strings.CutSuffix(file, ".md"); !ok || !strings.HasPrefix(to.Path, "docs/") {
+				continue
+			}
+			file = strings.ReplaceAll(file, "README", "index") + ".html"
+			if ids := read(t, filepath.Join(site(t), file)).ids; to.Fragment != "" && !slices.Contains(ids, to.Fragment) {
+				t.Errorf("%s links to %s, and the page has no such part", name, to)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d links were found", found)
+	}
+}
