@@ -3,7 +3,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import caddyfile from "./caddyfile.mjs";
 import { docs, repository, sidebar } from "./docs.mjs";
-import { columns, html, links, plain, slugify } from "./markdown.mjs";
+import { columns, forge, html, links, plain, slugify } from "./markdown.mjs";
 import { colours, strict, theme } from "./strict.mjs";
 
 const base = process.env.KEYBEARER_DOCS_BASE || "/"; // where the site will be, with a slash at both ends
@@ -25,6 +25,10 @@ export default {
   themeConfig: {
     version: process.env.KEYBEARER_VERSION || "unreleased",
     logo: "/icon.svg",
+    nav: [
+      { text: "Changelog", link: `${forge}/blob/main/CHANGELOG.md` },
+      { text: "Source", link: forge },
+    ],
     sidebar: sidebar(),
     outline: [2, 3],
     search: {
@@ -33,7 +37,7 @@ export default {
         miniSearch: { searchOptions: { combineWith: "AND", prefix: true, fuzzy: 0.15, boost: { title: 4, titles: 2, text: 1 } } },
       },
     },
-    notFound: { title: "Page not found", quote: "There is no page of this name. The search finds what the documentation tells, and the list beside it has all pages.", linkText: "To the first page" },
+    notFound: { title: "Page not found", quote: "There is no page of this name. The search above finds what the documentation tells.", linkText: "To the first page", linkLabel: "To the first page" },
   },
 
   markdown: {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, posix } from "node:path";
 import { repository } from "./docs.mjs";
 
-const forge = "https://github.com/keybearer/keybearer";
+export const forge = "https://github.com/keybearer/keybearer";
 
 /** The id of a heading, as forges make it: links to parts of a page are right in both places. */
 export function slugify(heading) {
@@ -30,7 +30,8 @@ export function html(md) {
       token.content = token.content
         .replace(/ (src|srcset)="(?![a-z]+:|[./])/g, ' $1="./')
         .replace(/<img src="([^"]+\.png)"([^>]*) width="(\d+)">/g, (_, src, rest, width) =>
-          `<img src="${src}"${rest} width="${width}" height="${height(join(dirname(env.path), src), width)}" loading="lazy">`);
+          `<img src="${src}"${rest} width="${width}" height="${height(join(dirname(env.path), src), width)}" loading="lazy">`)
+        .replace(/^<img[^]*/, '<p class="pictures">$&</p>');
     }
   });
 }

@@ -198,10 +198,10 @@ func TestLinksOfTheRepositoryIntoTheDocs(t *testing.T) {
 				continue
 			}
 			file, ok := strings.CutPrefix(to.Path, "docs/")
-			if file, ok = strings.CutSuffix(file, ".md"); !ok || !strings.HasPrefix(to.Path, "docs/") {
+			if !ok || !strings.HasSuffix(file, ".md") {
 				continue
 			}
-			file = strings.ReplaceAll(file, "README", "index") + ".html"
+			file = strings.NewReplacer("README.md", "index.html", ".md", ".html").Replace(file)
 			if ids := read(t, filepath.Join(site(t), file)).ids; to.Fragment != "" && !slices.Contains(ids, to.Fragment) {
 				t.Errorf("%s links to %s, and the page has no such part", name, to)
 			}
