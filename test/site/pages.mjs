@@ -17,7 +17,8 @@ export default async function (b) {
         await page.locator(".vp-doc h1").waitFor();
         const { content, window } = await page.evaluate(() => ({ content: document.scrollingElement.scrollWidth, window: innerWidth }));
         assert.ok(content <= window, `${content} px of content in a window of ${window} px`);
-        assert.deepEqual(page.watch.take(), []);
+        const problems = [...new Set(page.watch.take())];
+        assert.equal(problems.length, 0, problems.slice(0, 5).join("\n"));
       });
     }
     await b.check("every page was opened", () => assert.equal(page.url(), `${b.url}/${pages.at(-1)}`));
