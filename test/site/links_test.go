@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -130,8 +131,11 @@ func there(root string, all map[string]page, from string, to *url.URL) error {
 	return nil
 }
 
-// foreign says what is wrong with an address that is not asked.
+// foreign says what is wrong with an address that is not asked. One of the reader's own machine may stand in a page, and becomes a link.
 func foreign(to *url.URL) error {
+	if addr, err := netip.ParseAddr(to.Hostname()); err == nil && addr.IsLoopback() {
+		return nil
+	}
 	if to.Scheme != "https" || !strings.Contains(to.Hostname(), ".") || to.User != nil {
 		return errors.New("not an https address of a host")
 	}

@@ -1,9 +1,9 @@
-// The documentation's site: every page loads clean and fits a phone; five of them are looked at closely in each scheme; and what a reader does on
+// The documentation's site: every page loads clean and fits a phone; six of them are looked at closely in each scheme; and what a reader does on
 // the way works.
 import assert from "node:assert/strict";
 import { looks } from "../browser/browser.mjs";
 
-const closely = ["/", "/quickstart.html", "/vault.html", "/errors.html", "/decisions/"];
+const closely = ["/", "/quickstart.html", "/vault.html", "/errors.html", "/decisions/", "/screens/"];
 
 export default async function (b) {
   const { pages, version } = b.arguments;
