@@ -2,7 +2,7 @@
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import caddyfile from "./caddyfile.mjs";
-import { docs, repository, sidebar } from "./docs.mjs";
+import { docs, problems, repository, sidebar } from "./docs.mjs";
 import { columns, forge, html, links, plain, slugify } from "./markdown.mjs";
 import { colours, strict, theme } from "./strict.mjs";
 
@@ -59,5 +59,8 @@ export default {
   contentProps: {},
   appearance: { disableTransition: false },
   transformHtml: (page, _, context) => strict(page, context),
-  buildEnd: ({ outDir }) => copyFileSync(join(repository, "internal/console/assets/icon.svg"), join(outDir, "icon.svg")),
+  buildEnd({ outDir }) {
+    copyFileSync(join(repository, "internal/console/assets/icon.svg"), join(outDir, "icon.svg"));
+    if (problems.size) throw new Error(["the pages must be mended:", ...problems].join("\n"));
+  },
 };

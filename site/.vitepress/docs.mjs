@@ -5,6 +5,9 @@ import { join, resolve } from "node:path";
 export const repository = resolve(import.meta.dirname, "../..");
 export const docs = join(repository, "docs");
 
+/** What is wrong with pages, all of it, so that it can be mended at once. */
+export const problems = new Set();
+
 /** The four sections with their pages, as the sidebar shows them. A folder is a page with those that it holds behind it. */
 export function sidebar() {
   const sections = JSON.parse(readFileSync(join(repository, "site/navigation.json"), "utf8"));
@@ -18,9 +21,9 @@ function folder(path) {
 }
 
 function entry(file) {
-  if (!existsSync(join(docs, file))) throw new Error(`site/navigation.json names docs/${file}, which is not there`);
-  const heading = /^# (.+)$/m.exec(readFileSync(join(docs, file), "utf8"));
-  if (!heading) throw new Error(`docs/${file} has no heading`);
-  const text = heading[1].replaceAll("`", "");
-  return { text: file === "index.md" ? "Overview" : text, link: file === "index.md" ? "/" : `/${file.replace(/\.md$/, "")}` };
+  const path = join(docs, file);
+  const heading = existsSync(path) && /^# (.+)$/m.exec(readFileSync(path, "utf8"));
+  if (!heading) problems.add(`site/navigation.json names docs/${file}, which is not there or has no heading`);
+  if (file === "index.md") return { text: "Overview", link: "/" };
+  return { text: heading ? heading[1].replaceAll("`", "") : file, link: `/${file.replace(/\.md$/, "")}` };
 }

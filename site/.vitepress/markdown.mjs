@@ -1,7 +1,7 @@
 // Pages are Markdown as a forge shows it, and nothing of the generator's own.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, posix } from "node:path";
-import { repository } from "./docs.mjs";
+import { problems, repository } from "./docs.mjs";
 
 export const forge = "https://github.com/keybearer/keybearer";
 
@@ -19,13 +19,16 @@ export function plain(md) {
 
 const elements = ["a", "br", "dd", "details", "dl", "dt", "img", "kbd", "p", "picture", "source", "sub", "summary", "sup"];
 
-/** HTML in a page is what forges show, too: a few elements and comments. A <name> that is meant as text vanishes there, and ends the build here. */
+/** HTML in a page is what forges show, too: a few elements and comments. A <name> that is meant as text vanishes there, and is a problem here. */
 export function html(md) {
   md.core.ruler.push("html", ({ tokens, env }) => {
     for (const token of tokens.flatMap((t) => [t, ...(t.children ?? [])]).filter((t) => /^html_/.test(t.type))) {
       const tags = token.content.replace(/<!--.*?-->/gs, "").matchAll(/<\/?([a-z][^\s\/>]*)/gi);
       for (const [tag, name] of tags) {
-        if (!elements.includes(name)) throw new Error(`${env.path} has ${tag}…, which a forge does not show: write \\< where it is text`);
+        if (!elements.includes(name)) {
+          problems.add(`${env.path} has ${tag}…, which a forge does not show: write \\< where it is text`);
+          token.content = ""; // it would be taken for a component
+        }
       }
       token.content = token.content
         .replace(/ (src|srcset)="(?![a-z]+:|[./])/g, ' $1="./')
@@ -42,7 +45,7 @@ function height(png, width) {
   return Math.round((width * head.readUInt32BE(20)) / head.readUInt32BE(16));
 }
 
-/** Links lead to the page of what they name, and out of docs/ to the forge. A link to nothing ends the build. */
+/** Links lead to the page of what they name, and out of docs/ to the forge. A link to nothing is a problem. */
 export function links(md) {
   md.core.ruler.push("links", ({ tokens, env }) => {
     const page = posix.join("docs", env.path.slice(join(repository, "docs").length));
@@ -57,7 +60,10 @@ export function links(md) {
 function where(page, href) {
   const [, path, fragment] = /^([^#]*)(.*)$/s.exec(href);
   const target = posix.join(posix.dirname(page), decodeURI(path));
-  if (path.startsWith("/") || target.startsWith("../") || !existsSync(join(repository, target))) throw new Error(`${page} links to ${href}, which is not there`);
+  if (path.startsWith("/") || target.startsWith("../") || !existsSync(join(repository, target))) {
+    problems.add(`${page} links to ${href}, which is not there`);
+    return "#";
+  }
   const folder = statSync(join(repository, target)).isDirectory();
   const file = folder ? posix.join(target, "README.md") : target;
   if (file.startsWith("docs/") && file.endsWith(".md")) return "/" + file.slice("docs/".length).replace(/(^|\/)README\.md$/, "$1index.md") + fragment;
