@@ -34,8 +34,10 @@ type Vault struct {
 
 // VaultOptions say how a Vault is set up. The zero value is one in memory, on plain HTTP.
 type VaultOptions struct {
-	Persistent bool // on disk (raft, which takes some seconds to begin): what it holds survives Stop and Start; false: in memory
-	CA         *CA  // issues its certificate, for its address and localhost; nil: plain HTTP
+	Persistent bool     // on disk (raft, which takes some seconds to begin): what it holds survives Stop and Start; false: in memory
+	CA         *CA      // issues its certificate, for its address and localhost; nil: plain HTTP
+	Names      []string // further names in that certificate
+	Kubernetes bool     // has the auth method kubernetes too, as a plugin of that name
 }
 
 // StartVault starts Vault on port 8200 of an address of its own, makes it new and unseals it. Nothing is mounted or allowed.
@@ -46,7 +48,7 @@ func StartVault(tb TB, o VaultOptions) *Vault {
 	listener := "tls_disable = true"
 	v.URL, v.client = "http://"+v.Addr.String(), &http.Client{Timeout: 30 * time.Second}
 	if o.CA != nil {
-		pem := o.CA.Files(tb, v.Addr.Addr().String(), "localhost")
+		pem := o.CA.Files(tb, append([]string{v.Addr.Addr().String(), "localhost"}, o.Names...)...)
 		listener = fmt.Sprintf("tls_cert_file = %[1]q\n  tls_key_file = %[1]q", pem)
 		v.URL = "https://" + v.Addr.String()
 		v.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: o.CA.Pool}}
@@ -59,6 +61,9 @@ func StartVault(tb TB, o VaultOptions) *Vault {
 			tb.Fatalf("%v", err)
 		}
 		storage = fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"one\"\n  performance_multiplier = 1\n}", data)
+	}
+	if o.Kubernetes {
+		storage += fmt.Sprintf("\nplugin_directory = %q", vaultPlugins(tb))
 	}
 	v.config = WriteFile(tb, filepath.Join(dir, "vault.hcl"), fmt.Appendf(nil, `%s
 listener "tcp" {
@@ -79,6 +84,9 @@ log_level = "warn"
 	v.Must(tb, "PUT", "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1}).Decode(tb, &made)
 	v.unseal, v.Token = made.Keys[0], made.Token
 	v.Unseal(tb)
+	if o.Kubernetes {
+		v.registerKubernetes(tb)
+	}
 	return v
 }
 
