@@ -5,6 +5,12 @@ import { looks } from "../browser/browser.mjs";
 
 const closely = ["/", "/quickstart.html", "/vault.html", "/errors.html", "/decisions/", "/screens/"];
 
+/** Opens a page, and waits until its scripts have taken it over. */
+async function open(page, path) {
+  await page.goto(path);
+  await page.waitForFunction(() => document.querySelector("#app").__vue_app__);
+}
+
 export default async function (b) {
   const { pages, version } = b.arguments;
   const [narrow] = looks({ js: [true], scheme: ["light"], width: [320] });
@@ -35,7 +41,7 @@ export default async function (b) {
 
   await b.visit(wide, async (page) => {
     await b.check("the head says the version", async () => {
-      await page.goto("/");
+      await open(page, "/");
       assert.equal(await page.locator(".version").innerText(), version);
     });
     await b.check("the search finds what is written about regenerating", async () => {
@@ -55,7 +61,7 @@ export default async function (b) {
     });
     await b.check("a block of code is copied", async () => {
       await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
-      await page.goto("/quickstart.html");
+      await open(page, "/quickstart.html");
       const block = page.locator("div.language-sh").first();
       await block.hover();
       await block.getByRole("button", { name: "Copy" }).click();
@@ -63,7 +69,7 @@ export default async function (b) {
       assert.equal((await page.evaluate(() => navigator.clipboard.readText())).trim(), (await block.locator("code").innerText()).trim());
     });
     await b.check("a Caddyfile has colours", async () => {
-      await page.goto("/caddyfile.html");
+      await open(page, "/caddyfile.html");
       await page.locator(".language-caddyfile .keyword", { hasText: "keybearer" }).first().waitFor();
     });
     await b.check("the other scheme is a click away, and stays", async () => {
@@ -71,11 +77,11 @@ export default async function (b) {
       const light = await ground();
       await page.locator(".VPSwitchAppearance").first().click();
       await b.until("it is dark", async () => (await ground()) !== light);
-      await page.goto("/vault.html");
+      await open(page, "/vault.html");
       assert.notEqual(await ground(), light);
     });
     await b.check("the list of pages shows where one is", async () => {
-      await page.goto("/soak.html");
+      await open(page, "/soak.html");
       await b.until("it is rolled there", () => page.locator(".VPSidebarItem.is-active > .item").evaluate((e) => {
         const { top, bottom } = e.getBoundingClientRect();
         return top > 0 && bottom < innerHeight;
@@ -83,7 +89,7 @@ export default async function (b) {
     });
     await b.check("a page that is not there is told, with a way on", async () => {
       page.watch.expect(404);
-      await page.goto("/none/at/all.html");
+      await open(page, "/none/at/all.html");
       await page.getByText("Page not found").waitFor();
       await page.getByRole("link", { name: "To the first page" }).click();
       await page.locator(".vp-doc h1").waitFor();
@@ -92,7 +98,7 @@ export default async function (b) {
 
   await b.visit(narrow, async (page) => {
     await b.check("on a phone the list of pages opens, and leads on", async () => {
-      await page.goto("/");
+      await open(page, "/");
       await page.getByRole("button", { name: "Menu" }).click();
       await page.locator(".VPSidebar").getByRole("link", { name: "Quickstart" }).click();
       await page.locator(".vp-doc h1", { hasText: "Quickstart" }).waitFor();

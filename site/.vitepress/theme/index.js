@@ -11,7 +11,7 @@ export default {
       const { version } = useData().theme.value;
       onMounted(async () => { // the list of pages is long: show where in it one is
         await nextTick();
-        document.querySelector(".VPSidebarItem.is-active > .item")?.scrollIntoView({ block: "center" });
+        document.querySelector(".VPSidebarItem.is-active > .item")?.scrollIntoView({ block: "nearest" });
       });
       return () => h(theme.Layout, null, { "nav-bar-title-after": () => h("span", { class: "version", title: version }, version) });
     },
