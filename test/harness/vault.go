@@ -286,6 +286,44 @@ func (v *Vault) Transit(tb TB, mount string) (data, control AppRole) {
 	return v.AppRole(tb, mount+"-data", nil, mount+"-data"), v.AppRole(tb, mount+"-control", nil, mount+"-control")
 }
 
+// DocumentedCommands returns the blocks marked bash of a page of the documentation, in their order: those that a test runs on a machine of its own.
+func DocumentedCommands(tb TB, page string) []string {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(Repository(), page))
+	if err != nil {
+		tb.Fatalf("%v", err)
+	}
+	var blocks []string
+	for _, part := range strings.Split(string(text), "\n```bash\n")[1:] {
+		block, _, closed := strings.Cut(part, "\n```\n")
+		if !closed {
+			tb.Fatalf("%s: a block of commands has no end", page)
+		}
+		blocks = append(blocks, block+"\n")
+	}
+	if len(blocks) == 0 {
+		tb.Fatalf("%s has no commands", page)
+	}
+	return blocks
+}
+
+// Type runs commands in a directory, with the real vault command and the root token, and returns what they write.
+func (v *Vault) Type(tb TB, dir, script string) string {
+	tb.Helper()
+	bin := Dir(tb)
+	if err := os.Symlink(VaultBinary(tb), filepath.Join(bin, "vault")); err != nil {
+		tb.Fatalf("%v", err)
+	}
+	r := Run(tb, Command{
+		Path: "bash", Args: []string{"-euxo", "pipefail", "-c", script}, Dir: dir,
+		Env: []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + bin, "VAULT_ADDR=" + v.URL, "VAULT_TOKEN=" + v.Token},
+	}, "")
+	if r.Code != 0 {
+		tb.Fatalf("exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
 // DocumentedPolicies returns the blocks marked hcl of a page of the documentation by their name, which is the first line's
 // comment: "# keybearer-data.hcl: …" names keybearer-data.
 func DocumentedPolicies(tb TB, page string) map[string]string {
