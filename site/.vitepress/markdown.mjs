@@ -12,8 +12,10 @@ export function slugify(heading) {
 
 /** What stands in a page is text: VitePress would take {{ }} for an expression, {#a} for an attribute and :x: for a picture. */
 export function plain(md) {
-  const text = md.renderer.rules.text;
-  md.renderer.rules.text = (...args) => text(...args).replaceAll("{{", "&#123;&#123;");
+  for (const kind of ["text", "code_inline", "code_block"]) {
+    const render = md.renderer.rules[kind];
+    md.renderer.rules[kind] = (...args) => render(...args).replaceAll("{{", "&#123;&#123;");
+  }
   md.disable(["emoji"], true);
 }
 

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built is what site/build makes in a network namespace where there is nothing, not even loopback.
-var built = sync.OnceValue(func() error {
+// build is what site/build makes in a network namespace where there is nothing, not even loopback.
+var build = sync.OnceValue(func() error {
 	cmd := exec.Command(filepath.Join(harness.Repository(), "site", "build"), place)
 	cmd.Env = append(os.Environ(), "KEYBEARER_VERSION="+version)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -47,10 +47,15 @@ var built = sync.OnceValue(func() error {
 // site returns the directory of the built site.
 func site(t *testing.T) string {
 	t.Helper()
-	if err := built(); err != nil {
+	if err := build(); err != nil {
 		t.Fatal(err)
 	}
 	return place
+}
+
+// built returns the path in the site of a page of docs/.
+func built(source string) string {
+	return strings.NewReplacer("README.md", "index.html", ".md", ".html").Replace(source)
 }
 
 // pages returns the site's HTML files, by their paths in it.
