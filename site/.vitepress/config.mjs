@@ -3,7 +3,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import caddyfile from "./caddyfile.mjs";
 import { docs, problems, repository, sidebar } from "./docs.mjs";
-import { columns, forge, html, links, plain, slugify } from "./markdown.mjs";
+import { columns, drawings, forge, html, links, plain, slugify } from "./markdown.mjs";
 import { colours, strict, theme } from "./strict.mjs";
 
 const base = process.env.KEYBEARER_DOCS_BASE || "/"; // where the site will be, with a slash at both ends
@@ -47,7 +47,7 @@ export default {
     codeCopyButtonTitle: "Copy",
     attrs: { disable: true },
     anchor: { slugify },
-    config: (md) => [plain, html, links, columns].forEach((rule) => md.use(rule)),
+    config: (md) => [plain, html, links, columns, drawings].forEach((rule) => md.use(rule)),
   },
 
   vite: {

@@ -81,3 +81,16 @@ export function columns(md) {
     }
   });
 }
+
+/** A drawing by itself is rolled where there is little room, also by keyboard, as tables are. */
+export function drawings(md) {
+  md.core.ruler.push("drawings", ({ tokens }) => {
+    tokens.forEach((token, i) => {
+      const [picture, ...more] = token.children ?? [];
+      if (picture?.type === "image" && !more.length && picture.attrGet("src").endsWith(".svg")) {
+        tokens[i - 1].attrJoin("class", "drawing");
+        tokens[i - 1].attrSet("tabindex", "0");
+      }
+    });
+  });
+}
