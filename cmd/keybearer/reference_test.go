@@ -227,7 +227,7 @@ func jsonReference(t *testing.T) string {
 			case reflect.TypeFor[keybearer.Level]():
 				text = "one of `use`, `view`, `edit`, `administer`"
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, optional, text, strings.ReplaceAll(comments[key(f.owner)+"."+f.Name], "|", `\|`))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, optional, text, strings.NewReplacer("|", `\|`, "<", `\<`).Replace(comments[key(f.owner)+"."+f.Name]))
 		}
 	}
 	return b.String()
