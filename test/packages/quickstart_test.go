@@ -160,10 +160,10 @@ func TestTheQuickstartAtADestinationOnThisMachine(t *testing.T) {
 	r.nothingIsLeft()
 }
 
-// nothingIsLeft holds when the page has cleaned up.
+// nothingIsLeft holds when the page has cleaned up; it says that Caddy's own directory stays.
 func (r *reader) nothingIsLeft() {
 	r.t.Helper()
-	if left := r.do(`find /home/ada -mindepth 1 ! -name '.bash*' ! -name .profile ! -name page`); left != "" {
+	if left := r.do(`find /home/ada -mindepth 1 ! -type d ! -path '*/.local/share/caddy/*' ! -name '.bash*' ! -name .profile ! -name page; ls -d /home/ada/keybearer 2>/dev/null || true`); left != "" {
 		r.t.Errorf("the page leaves\n%s", left)
 	}
 }

@@ -42,7 +42,8 @@ func (d *debian) command(script string) harness.Command {
 		Name: "debian", Path: "unshare", Args: []string{
 			"--pid", "--fork", "--kill-child", "--mount-proc=" + filepath.Join(d.dir, "proc"), "/usr/sbin/chroot", d.dir,
 			"/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8",
-			"/usr/bin/script", "--quiet", "--return", "--flush", "--command", "bash -euo pipefail " + d.script(script), "/dev/null",
+			// The input never ends, as with a person: at its end script(1) would hang up.
+			"/bin/bash", "-c", `exec script --quiet --return --flush --command "$0" /dev/null < <(exec sleep infinity)`, "bash -euo pipefail " + d.script(script),
 		},
 	}
 }
