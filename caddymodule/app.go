@@ -153,11 +153,16 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Slogger()
 	a.lease = newLease()
+	if r := ctx.GetMetricsRegistry(); r != nil {
+		if err := meter().Register(r); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
 	events, err := ctx.App("events")
 	if err != nil {
 		return err
 	}
-	if err := events.(*caddyevents.App).On("started", arrival{a.lease}); err != nil {
+	if err := events.(*caddyevents.App).On("started", arrival{a}); err != nil {
 		return err
 	}
 	if err := events.(*caddyevents.App).On("stopping", departure{a}); err != nil {

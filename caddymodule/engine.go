@@ -21,6 +21,7 @@ import (
 	"github.com/keybearer/keybearer/internal/audit"
 	"github.com/keybearer/keybearer/internal/custody"
 	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/health"
 	"github.com/keybearer/keybearer/internal/identity"
 	"github.com/keybearer/keybearer/internal/process"
 	"github.com/keybearer/keybearer/internal/proxy"
@@ -93,7 +94,8 @@ type core struct {
 	bundle
 	store   keybearer.Store
 	keyring keybearer.Keyring
-	ledger  keybearer.Ledger // nil: the store keeps none
+	bare    keybearer.Keyring // the keyring, behind the meter's back
+	ledger  keybearer.Ledger  // nil: the store keeps none
 	auditor keybearer.Auditor
 	custody *custody.Custody
 	anchor  *anchor.Anchor // nil: off
@@ -131,6 +133,7 @@ func openCore(a *App) (_ *core, err error) {
 	if err := c.openKeyring(ctx, a, logger); err != nil {
 		return nil, err
 	}
+	c.bare, c.keyring = c.keyring, meter().Keyring(c.keyring)
 	c.auditor, err = take(&c.bundle, guestKey(a.audit), func() (keybearer.Auditor, error) { return a.audit.OpenAudit(ctx, logger) })
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
@@ -221,8 +224,9 @@ func (c *core) openCustody(ctx context.Context, keepPrevious time.Duration) (err
 // engine is a core and the request path over it.
 type engine struct {
 	bundle
-	core  *core
-	proxy *proxy.Proxy
+	core   *core
+	proxy  *proxy.Proxy
+	health *health.Checker
 }
 
 func (a *App) engineKey() string {
@@ -291,7 +295,7 @@ func openEngine(a *App) (_ *engine, err error) {
 		Dialer: dial.New(dial.Config{
 			AllowPrivate: a.private, AllowMetadata: a.AllowMetadata, Resolver: a.Resolver, Timeout: time.Duration(a.Timeouts.Dial),
 		}),
-		Roots: a.roots, Revoked: revoked,
+		Roots: a.roots, Revoked: revoked, Meter: meter(),
 		SecretTTL: setting(a.SecretTTL), KeyringMaxStale: setting(a.KeyringMaxStale), StoreMaxStale: setting(a.StoreMaxStale),
 		TLSTimeout: time.Duration(a.Timeouts.TLSHandshake), HeaderTimeout: time.Duration(a.Timeouts.ResponseHeader),
 		IdleTimeout: time.Duration(a.Timeouts.Idle),
@@ -303,6 +307,8 @@ func openEngine(a *App) (_ *engine, err error) {
 		return nil, err
 	}
 	e.add(e.proxy.Close)
+	e.checkHealth(a)
+	e.tellMeter()
 	return e, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,9 +55,9 @@ func (a *App) start() error {
 	if a.AdminSocket != "off" {
 		api.Authenticate, api.SetUp = admin.Peers(peer), a.setUp(register)
 		local := &served{a, admin.New(api)}
-		a.socket, err = openAdminSocket(a.AdminSocket, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.socket, err = openAdminSocket(a.AdminSocket, e.health.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_ = local.ServeHTTP(w, r, nil)
-		}), a.lease, a.logger)
+		})), a.lease, a.logger)
 		if err != nil {
 			return fmt.Errorf("admin_socket: %w", err)
 		}
@@ -76,12 +77,37 @@ func (a *App) Stop() error {
 
 // arrival is told when all of a configuration has started. Not before it takes connections: one that fails to start would
 // take some from the configuration that goes on, and lose what is asked on them.
-type arrival struct{ lease *lease }
+type arrival struct{ app *App }
 
 // Handle implements [caddyevents.Handler].
 func (a arrival) Handle(context.Context, caddy.Event) error {
-	a.lease.arrive()
+	a.app.lease.arrive()
+	a.app.announce()
 	return nil
+}
+
+// announce says in the log where the configuration serves, and what it rests on.
+func (a *App) announce() {
+	apps, operators := []string{}, []string{}
+	add := func(to *[]string, address string) {
+		if address == "" {
+			address = "a unix socket"
+		}
+		if !slices.Contains(*to, address) {
+			*to = append(*to, address)
+		}
+	}
+	for _, h := range a.handlers {
+		add(&apps, h.address)
+	}
+	for _, h := range a.admins {
+		add(&operators, h.base)
+	}
+	if len(apps)+len(operators) == 0 {
+		a.logger.Warn("no site has the directive keybearer: apps cannot reach this server; add one, such as: http://:9080 { bind 127.0.0.1; keybearer }")
+	}
+	a.logger.Info("serving", "apps", apps, "operators", operators, "admin_socket", a.AdminSocket,
+		"store", a.store.CaddyModule().ID.Name(), "keyring", a.keyring.CaddyModule().ID.Name())
 }
 
 // On a reload clients move to the new configuration before the old HTTP server is stopped: requests that reach that one then, on connections

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/admin"
+	probes "github.com/keybearer/keybearer/internal/health"
 	"github.com/keybearer/keybearer/internal/manifest"
 )
 
@@ -63,6 +64,7 @@ var documents = []struct {
 	{"attention", one[admin.Attention]()},
 	{"audit tail, show, export", linesOf[keybearer.Event]()},
 	{"whoami", one[admin.Whoami]()},
+	{"health", one[probes.Report]()},
 	{"doctor", listOf[finding]()},
 	{"apply", listOf[manifest.Change]()},
 	{"migrate keyring", one[admin.KeyMigration]()},
@@ -178,7 +180,7 @@ false or not known to who asks.
 
 func jsonReference(t *testing.T) string {
 	comments := map[string]string{}
-	for _, dir := range []string{"../..", "../../internal/admin", "../../internal/manifest", "."} {
+	for _, dir := range []string{"../..", "../../internal/admin", "../../internal/health", "../../internal/manifest", "."} {
 		readComments(t, dir, comments)
 	}
 	var b strings.Builder

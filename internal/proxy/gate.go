@@ -12,6 +12,7 @@ import (
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/fence"
+	"github.com/keybearer/keybearer/internal/metrics"
 	"github.com/keybearer/keybearer/policy"
 )
 
@@ -32,6 +33,7 @@ type Gate struct {
 	current    func() time.Time // of a store that others change too; nil: it tells of each change
 	trusted    func() error     // whether the records may be relied on
 	stop       func()
+	meter      *metrics.Meter
 
 	// epoch grows with every change of a record, before the change is acknowledged and after the caches have dropped what they
 	// knew. A decision holds while it stands still.
@@ -41,11 +43,11 @@ type Gate struct {
 // newGate wires a gate; c has its defaults filled in.
 func newGate(c *Config) *Gate {
 	g := &Gate{
-		identities: c.Identities, users: c.Users, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger,
+		identities: c.Identities, users: c.Users, auditor: c.Auditor, dialer: c.Dialer, now: c.Now, logger: c.Logger, meter: c.Meter,
 		sampled: rate.NewLimiter(20, 100), limits: newLimits(c.Limits, c.DestinationConcurrency),
 		live: live{uses: map[*use]struct{}{}, wake: make(chan struct{}, 1)},
 		snapshots: &snapshots{
-			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{},
+			store: c.Store, keyring: c.Keyring, now: c.Now, ttl: c.SecretTTL, stale: c.KeyringMaxStale, safes: map[string]*safe{}, meter: c.Meter,
 			scopes: fence.New[string, *keybearer.Scope](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 			rows:   fence.New[keybearer.Ref, row](fence.ForStore(c.Store, maxSnapshots, c.StoreMaxStale, c.Now)),
 		},
@@ -82,8 +84,7 @@ const maxRetries = 16
 // exactly once. When it returns an error the refusal has been recorded, no secret was opened for it and nothing was
 // dialled; render it with [Refuse]. Why a credential is forbidden cannot be told from the time that it takes.
 func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
-	began := time.Now()
-	p := g.newPass(c)
+	p := g.newPass(ctx, c)
 	admitted := false
 	defer func() {
 		if !admitted {
@@ -100,12 +101,13 @@ func (g *Gate) Admit(ctx context.Context, c *Call) (*Pass, *keybearer.Error) {
 	} else {
 		g.refused(p, err)
 	}
-	even(ctx, began, err)
+	even(ctx, p.times.began, err)
 	return p, err
 }
 
-func (g *Gate) newPass(c *Call) *Pass {
+func (g *Gate) newPass(ctx context.Context, c *Call) *Pass {
 	p := &Pass{gate: g, Started: g.now()}
+	p.times.began, p.times.span = time.Now(), recording(ctx)
 	p.event = keybearer.Event{Time: p.Started, ID: keybearer.NewID(keybearer.IDRequest), Method: c.Method, Operator: c.Route.Operator}
 	return p
 }
@@ -206,7 +208,9 @@ func (g *Gate) judge(ctx context.Context, p *Pass, caller *keybearer.Caller) *ke
 	if err := g.intend(ctx, p); err != nil {
 		return err
 	}
+	asked := time.Now()
 	o, err := snap.safe.open(ctx)
+	p.times.open.add(asked)
 	if err != nil {
 		return err
 	}
@@ -354,6 +358,7 @@ func (g *Gate) intend(ctx context.Context, p *Pass) *keybearer.Error {
 		return &keybearer.Error{Code: keybearer.AuditUnavailable, Op: "record intent", Err: err}
 	}
 	p.intended, p.intent = true, now
+	p.times.decide.once(p.times.began)
 	return nil
 }
 
@@ -363,6 +368,8 @@ func (g *Gate) refused(p *Pass, err *keybearer.Error) {
 	e.Phase, e.Kind, e.Decision, e.Code = keybearer.Outcome, keybearer.RefusalEvent, keybearer.Refuse, err.Code
 	e.Time = g.now()
 	e.DurationMS = milliseconds(e.Time.Sub(p.Started))
+	p.times.decide.once(p.times.began)
+	p.measure()
 	if e.Caller == "" || err.Code == keybearer.RateLimited {
 		if g.sampled.AllowN(e.Time, 1) {
 			g.auditor.Offer(e)

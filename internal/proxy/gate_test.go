@@ -186,7 +186,7 @@ func TestStrangersFillNoAuditLog(t *testing.T) {
 	// Nor of callers that come too fast.
 	l.clock.advance(time.Minute)
 	for code, want := range map[keybearer.Code][2]int{keybearer.RateLimited: {0, 1}, keybearer.CredentialForbidden: {1, 0}} {
-		p := l.proxy.gate.newPass(&Call{Method: "GET", Route: &Route{}})
+		p := l.proxy.gate.newPass(t.Context(), &Call{Method: "GET", Route: &Route{}})
 		p.event.Caller = "billing"
 		l.proxy.gate.refused(p, keybearer.NewError(code, ""))
 		if _, posted, offered := n.take(); len(posted) != want[0] || len(offered) != want[1] {

@@ -389,8 +389,8 @@ func TestOnlyTheJudgedAddressIsDialled(t *testing.T) {
 	host := strings.TrimPrefix(l.destination.URL, "https://")
 	addr := netip.MustParseAddrPort(host)
 	target := &dialTarget{
-		policy.Destination{Scheme: "https", Host: addr.Addr().String(), Addr: addr.Addr(), Port: addr.Port()},
-		dial.Addresses{List: []netip.Addr{addr.Addr()}, Reach: policy.Listed},
+		destination: policy.Destination{Scheme: "https", Host: addr.Addr().String(), Addr: addr.Addr(), Port: addr.Port()},
+		addresses:   dial.Addresses{List: []netip.Addr{addr.Addr()}, Reach: policy.Listed},
 	}
 	ctx := context.WithValue(t.Context(), dialKey{}, target)
 	conn, err := l.proxy.transports.dial(ctx, "tcp", host)

@@ -28,6 +28,7 @@ import (
 	"github.com/keybearer/keybearer/internal/dial"
 	"github.com/keybearer/keybearer/internal/identity"
 	"github.com/keybearer/keybearer/internal/localkeys"
+	"github.com/keybearer/keybearer/internal/metrics"
 	"github.com/keybearer/keybearer/internal/sqlstore"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -99,7 +100,7 @@ func newLab(t testing.TB, options ...labOption) *lab {
 	config := Config{
 		Store: l.store, Keyring: l.keyring, Auditor: l.log, Roots: roots, Now: l.clock.now,
 		Dialer: dial.New(dial.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.DiscardHandler), Meter: metrics.New("test"),
 	}
 	for _, o := range options {
 		o(l, &config)

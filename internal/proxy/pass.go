@@ -33,6 +33,7 @@ type Pass struct {
 	needles   *scrub.Set
 	expires   time.Time  // the credential, unless that changes; zero: never
 	handshake *handshake // of the WebSocket that it may become; nil: it may not
+	times     times
 }
 
 // intent is what the audit log was told.
@@ -51,6 +52,7 @@ func (p *Pass) ID() string { return p.event.ID }
 func (p *Pass) record(s *snapshot, d *policy.Decision) {
 	e := &p.event
 	if s.Credential != nil {
+		p.times.scope = s.Scope.Name
 		e.Scope, e.Credential = s.Scope.Name, s.Credential.Name
 		e.CredentialID, e.SecretVersion = s.Credential.ID, s.Credential.Current.Number
 	}
@@ -126,4 +128,5 @@ func (p *Pass) finish(decision string, r Result) {
 		e.Code = r.Err.Code
 	}
 	p.gate.auditor.Post(e)
+	p.measure()
 }

@@ -127,7 +127,7 @@ func TestADialOfAnythingElseThanWasJudgedConnectsNowhere(t *testing.T) {
 	pools := l.proxy.transports
 	judged := func(host string, port uint16, reach policy.Reach, list ...netip.Addr) *dialTarget {
 		addr, _ := netip.ParseAddr(host)
-		return &dialTarget{policy.Destination{Scheme: "http", Host: host, Addr: addr, Port: port}, dial.Addresses{List: list, Reach: reach}}
+		return &dialTarget{destination: policy.Destination{Scheme: "http", Host: host, Addr: addr, Port: port}, addresses: dial.Addresses{List: list, Reach: reach}}
 	}
 	fine := judged("api.test", at.Port(), policy.Listed, at.Addr())
 	for name, c := range map[string]struct {

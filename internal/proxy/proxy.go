@@ -18,6 +18,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/metrics"
 	"github.com/keybearer/keybearer/internal/revocation"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	Trusted    func() error      // whether the store's records may be relied on, asked for each request; nil: always
 	Roots      *x509.CertPool    // that destinations are verified with; nil: the system's
 	Revoked    *revocation.Lists // of destinations' certificates; nil: none. The Proxy does not close it
+	Meter      *metrics.Meter    // counts requests and the times they take; nil: nobody does
 
 	SecretTTL       time.Duration // an opened secret serves so long without asking the keyring; 5 min
 	KeyringMaxStale time.Duration // and so long while the keyring cannot answer; negative: not at all; 15 min

@@ -12,6 +12,7 @@ import (
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/fence"
 	"github.com/keybearer/keybearer/internal/inject"
+	"github.com/keybearer/keybearer/internal/metrics"
 	"github.com/keybearer/keybearer/internal/scrub"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -53,6 +54,7 @@ type snapshots struct {
 	stale   time.Duration                          // how long it serves while the keyring cannot answer
 	scopes  *fence.Cache[string, *keybearer.Scope] // nil: there is none of that name
 	rows    *fence.Cache[keybearer.Ref, row]       // by scope id
+	meter   *metrics.Meter
 
 	readScope fence.Load[string, *keybearer.Scope] // loadScope and loadRow, bound once: a request allocates neither
 	readRow   fence.Load[keybearer.Ref, row]
@@ -248,7 +250,12 @@ func (f *safe) open(ctx context.Context) (*opened, *keybearer.Error) {
 	// Nobody waits for a keyring that did not answer the last time, as long as what was opened before serves.
 	away := f.failed != nil && last != nil && age < f.s.stale
 	f.mu.Unlock()
-	if fresh || away {
+	switch {
+	case fresh:
+		f.s.meter.Look(metrics.Hit)
+		return last, nil
+	case away:
+		f.s.meter.Look(metrics.Stale)
 		return last, nil
 	}
 	select {
@@ -257,13 +264,16 @@ func (f *safe) open(ctx context.Context) (*opened, *keybearer.Error) {
 		return nil, &keybearer.Error{Code: keybearer.CallerGone, Err: ctx.Err()}
 	}
 	if a.err == nil {
+		f.s.meter.Look(metrics.Miss)
 		return a.opened, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if o := f.last; o != nil && f.s.now().Sub(o.at) < f.s.stale {
+		f.s.meter.Look(metrics.Stale)
 		return o, nil // what was opened before serves while the keyring is away
 	}
+	f.s.meter.Look(metrics.Miss)
 	return nil, a.err
 }
 

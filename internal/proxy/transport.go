@@ -14,6 +14,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/dial"
+	"github.com/keybearer/keybearer/internal/metrics"
 	"github.com/keybearer/keybearer/internal/revocation"
 	"github.com/keybearer/keybearer/policy"
 )
@@ -103,6 +104,7 @@ type dialKey struct{}
 type dialTarget struct {
 	destination policy.Destination
 	addresses   dial.Addresses
+	dialed      atomic.Pointer[interval] // how long the connection took that was made for it; nil: none was
 }
 
 func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error) {
@@ -110,7 +112,11 @@ func (t *transports) dial(ctx context.Context, _, addr string) (net.Conn, error)
 	if !ok || addr != keybearer.JoinHost("", target.destination.Host, target.destination.Port) {
 		return nil, keybearer.NewError(keybearer.DestinationUnreachable, "the address to dial is not the one that was judged")
 	}
+	began := time.Now()
 	conn, err := t.dialer.Connect(ctx, target.addresses, target.destination.Port)
+	took := interval{began, time.Since(began)}
+	t.c.Meter.Observe(metrics.Dial, took.took, metrics.Exemplar{})
+	target.dialed.Store(&took)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +156,8 @@ func (c *impatient) CloseWrite() error { return closeWrite(c.Conn) }
 // send forwards with the secret. The header is a private map that nothing else sees; the secret is written into it here, last.
 func (t *transports) send(ctx context.Context, p *Pass, method string, header http.Header, b *body) (*http.Response, *keybearer.Error) {
 	d := &p.Destination
-	ctx = context.WithValue(ctx, dialKey{}, &dialTarget{*d, p.Addresses})
+	target := &dialTarget{destination: *d, addresses: p.Addresses}
+	ctx = context.WithValue(ctx, dialKey{}, target)
 	out := &http.Request{
 		Method: method,
 		URL:    targetURL(d, p.Target),
@@ -161,7 +168,10 @@ func (t *transports) send(ctx context.Context, p *Pass, method string, header ht
 	b.attach(out)
 	out = out.WithContext(ctx)
 	header[p.Field.Name] = []string{p.Field.Value.Reveal()}
+	asked := time.Now()
 	resp, err := t.get(p.ScopeID, p.Addresses.Reach).RoundTrip(out)
+	p.times.destination.add(asked)
+	p.times.dial = target.dialed.Load()
 	if err != nil {
 		failure := sendError(ctx, err)
 		if failure.Op == "send" && failure.Code != keybearer.DestinationTLSFailed {

@@ -19,7 +19,7 @@ import (
 // AdmitTunnel judges a CONNECT: its form and its caller. What it leads to is judged with each request inside. The id
 // is that of the request, for the answer. A refusal has been recorded; without one the engine must call Close of the tunnel.
 func (g *Gate) AdmitTunnel(ctx context.Context, c *Call) (t *Tunnel, id string, _ *keybearer.Error) {
-	p := g.newPass(c)
+	p := g.newPass(ctx, c)
 	t, err := g.admitTunnel(ctx, c, p)
 	if err != nil {
 		g.refused(p, err)
@@ -165,7 +165,7 @@ func (h *Handler) serve(conn net.Conn, rw *bufio.ReadWriter, call *Call, id stri
 func (h *Handler) refuseTLS(conn net.Conn, call *Call, id string) {
 	err := keybearer.NewError(keybearer.TLSTunnelUnsupported, "")
 	g := h.proxy.gate
-	p := g.newPass(call)
+	p := g.newPass(context.Background(), call)
 	p.event.ID, p.event.Caller, p.event.Host, p.event.Port = id, h.tunnel.Caller, h.tunnel.Host, h.tunnel.Port
 	g.refused(p, err)
 	a := Refuse(call, id, err)

@@ -90,6 +90,7 @@ func TestAnOlderFileTellsWhoMaySeeWhat(t *testing.T) {
 
 // The same of tables in PostgreSQL; and what a node of an older version still writes there counts by its record.
 func TestOlderTablesTellWhoMaySeeWhat(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	db := database(t, dsn)
@@ -125,6 +126,7 @@ func TestOlderTablesTellWhoMaySeeWhat(t *testing.T) {
 
 // A search of PostgreSQL reads the narrow table, and of the records only those that it shows.
 func TestASearchReadsTheRecordsThatItShows(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	s := openPostgres(t, dsn, "a").Store

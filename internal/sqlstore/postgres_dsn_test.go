@@ -53,6 +53,7 @@ func TestWhatADSNMaySay(t *testing.T) {
 
 // Each way in which a server can be unusable is named with its fix, and no error or log line holds the password.
 func TestWhatIsWrongWithTheServer(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	nobody := netip.AddrPortFrom(harness.Address(), 5432)
@@ -102,6 +103,7 @@ func TestWhatIsWrongWithTheServer(t *testing.T) {
 
 // A password that was changed is taken for the next connection, without opening the store again.
 func TestAPasswordIsChanged(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	admin := database(t, server.Admin(t, dsn))
@@ -133,6 +135,7 @@ func TestAPasswordIsChanged(t *testing.T) {
 
 // TLS is verified as the DSN says, and doctor says how it is.
 func TestTheConnectionIsEncrypted(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	ca, other := harness.NewCA(t), harness.NewCA(t)
 	server.TLS(t, ca)
@@ -155,6 +158,7 @@ func TestTheConnectionIsEncrypted(t *testing.T) {
 
 // What doctor finds, on a server as it should be and on one that is not.
 func TestDiagnosePostgres(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t)
 	dsn := server.Database(t)
 	cable := harness.StartCable(t, server.Addr)
@@ -220,6 +224,7 @@ func TestDiagnosePostgres(t *testing.T) {
 
 // What the server leaves to chance is on disk all the same when it is acknowledged.
 func TestCommitsAreSynchronous(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "synchronous_commit=off")
 	dsn := server.Database(t)
 	s := openPostgres(t, dsn, "a")

@@ -18,6 +18,7 @@ import (
 
 // A commit through one node is told by the others, in order, each once, and within a fraction of the 2 s that it may take.
 func TestAChangeIsToldByEveryNode(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	nodes := []*sqlstore.Postgres{openPostgres(t, dsn, "a"), openPostgres(t, dsn, "b"), openPostgres(t, dsn, "c")}
@@ -57,6 +58,7 @@ func TestAChangeIsToldByEveryNode(t *testing.T) {
 
 // Commits through all nodes at once: each node tells of every one, in order, once, and of its own before Commit returns.
 func TestNodesCommitAtOnce(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	var nodes []*sqlstore.Postgres
@@ -98,6 +100,7 @@ func TestNodesCommitAtOnce(t *testing.T) {
 
 // Without notifications, and when the connection that listens is cut, asking finds what has changed.
 func TestPollingFindsWhatNobodyAnnounces(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	a, b := openPostgres(t, dsn, "a"), openPostgres(t, dsn, "b")
@@ -135,6 +138,7 @@ func TestPollingFindsWhatNobodyAnnounces(t *testing.T) {
 
 // A hole in the feed, and a feed that was cut short, are noticed.
 func TestAGapMeansEverything(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	for name, text := range map[string]string{
 		"a change is missing":   `UPDATE instance SET seq = seq + 2, change = change + 2; INSERT INTO changes (number, seq, kind, id, scope_id) SELECT change, seq, 'caller', 'x', '' FROM instance`,
@@ -170,6 +174,7 @@ func TestAGapMeansEverything(t *testing.T) {
 
 // A backup is restored beside a running server, and the first revocation comes before the server has noticed: it holds here when it is acknowledged.
 func TestACommitAfterTheHistoryWentBackIsToldBeforeItReturns(t *testing.T) {
+	t.Parallel()
 	dsn := harness.StartPostgres(t, "fsync=off").Database(t)
 	s := openPostgresConfig(t, sqlstore.PostgresConfig{DSN: keybearer.NewSecret(dsn), Node: "a", Poll: time.Second})
 	db := database(t, dsn)
@@ -188,6 +193,7 @@ func TestACommitAfterTheHistoryWentBackIsToldBeforeItReturns(t *testing.T) {
 
 // When the feed cannot be read after a commit, that commit is told all the same before it returns; and again with the others.
 func TestACommitIsToldWhateverBecomesOfTheFeed(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	s := openPostgres(t, dsn, "a")
@@ -209,6 +215,7 @@ func TestACommitIsToldWhateverBecomesOfTheFeed(t *testing.T) {
 
 // Ten that open an empty database at once all get the same one.
 func TestManyOpenAnEmptyDatabaseAtOnce(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	for range 3 {
 		dsn := server.Database(t)
@@ -237,6 +244,7 @@ func TestManyOpenAnEmptyDatabaseAtOnce(t *testing.T) {
 
 // Each node gets the events of its own commits; those of a node that is gone are another's after a minute, and no one else's.
 func TestTheOutboxOfNodes(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	names := []string{"a", "b", "c"}
@@ -340,6 +348,7 @@ func TestTheOutboxOfNodes(t *testing.T) {
 
 // Nodes record uses at the same time; each has its own checkpoint, nothing is lost, and no commit is waited for.
 func TestTheLedgerOfNodes(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	nodes := []*sqlstore.Postgres{openPostgres(t, dsn, "a"), openPostgres(t, dsn, "b"), openPostgres(t, dsn, "c")}
@@ -393,6 +402,7 @@ func TestTheLedgerOfNodes(t *testing.T) {
 
 // A node that is cut off in the middle of a commit does not keep the others waiting for long.
 func TestAHungCommitIsEnded(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	cable := harness.StartCable(t, server.Addr)
@@ -446,6 +456,7 @@ func TestAHungCommitIsEnded(t *testing.T) {
 
 // Tables of a newer version are left alone.
 func TestNewerTablesAreRefused(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	s := openPostgres(t, dsn, "a")

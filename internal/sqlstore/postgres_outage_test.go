@@ -102,6 +102,7 @@ func (l *load) complete(t *testing.T, s keybearer.Store) {
 // A server that is stopped or killed and started again, under load: nothing acknowledged is lost, and the stores go on by themselves
 // and have missed nothing.
 func TestAServerIsRestartedUnderLoad(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*testing.T, *harness.Postgres){
 		"stopped": func(t *testing.T, p *harness.Postgres) { p.Stop(t) },
 		"killed":  func(t *testing.T, p *harness.Postgres) { p.Kill(t) },
@@ -151,6 +152,7 @@ func TestAServerIsRestartedUnderLoad(t *testing.T) {
 
 // A node behind a cable that is stalled or cut knows that it is no longer current, refuses to read at once, and misses nothing.
 func TestANodeIsCutOff(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	for name, part := range map[string]func(*harness.Cable){"stalled": (*harness.Cable).Stall, "cut": (*harness.Cable).Cut} {
 		t.Run(name, func(t *testing.T) {
@@ -221,6 +223,7 @@ func TestANodeIsCutOff(t *testing.T) {
 
 // A caller that is impatient says nothing about the database.
 func TestAnImpatientCallerClosesNothing(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	s := openPostgres(t, server.Database(t), "a")
 	addCaller(t, s, "billing")
@@ -238,6 +241,7 @@ func TestAnImpatientCallerClosesNothing(t *testing.T) {
 
 // A read-only server is read; changes say what is wrong, and work again when it is not.
 func TestAReadOnlyServer(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	s := openPostgres(t, dsn, "a")
@@ -267,6 +271,7 @@ func TestAReadOnlyServer(t *testing.T) {
 // A backup that is restored under live stores: everything that they know is to be forgotten, even when the sequence has caught up by the time
 // that they look.
 func TestABackupIsRestored(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	cable := harness.StartCable(t, server.Addr)
@@ -309,6 +314,7 @@ func TestABackupIsRestored(t *testing.T) {
 
 // A store that is opened while the server is away waits as long as it may, and says what it lacks when that was not enough.
 func TestAServerThatComesLater(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	dsn := server.Database(t)
 	server.Stop(t)
@@ -340,6 +346,7 @@ func TestAServerThatComesLater(t *testing.T) {
 // Behind a pooler an open connection may come to lead to a standby. What that says of a revocation may be out of date, so it says nothing. A function
 // of that name before the server's own plays the standby.
 func TestAStandbyBehindAnOpenConnectionIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	dsn := harness.StartPostgres(t, "fsync=off").Database(t)
 	db := database(t, dsn)
 	execute(t, db, `CREATE TABLE role (standby BOOLEAN)`)

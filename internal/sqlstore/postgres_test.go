@@ -125,16 +125,19 @@ func callers(all ...*keybearer.Caller) keybearer.Batch {
 }
 
 func TestPostgresStore(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	keybearertest.TestStore(t, func(t *testing.T) keybearer.Store { return openPostgres(t, server.Database(t), "a") })
 }
 
 func TestPostgresLedger(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	keybearertest.TestLedger(t, func(t *testing.T) keybearer.Ledger { return openPostgres(t, server.Database(t), "a") })
 }
 
 func TestPostgresFleet(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	keybearertest.TestFleet(t, func(t *testing.T) func(string) keybearer.Store {
 		dsn := server.Database(t)

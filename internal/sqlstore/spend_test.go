@@ -23,6 +23,7 @@ func TestSpender(t *testing.T) {
 }
 
 func TestPostgresSpender(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	keybearertest.TestSpender(t, func(t *testing.T) func(string) keybearer.Spender {
 		dsn := server.Database(t)
@@ -86,6 +87,7 @@ func TestWhatWasSpentIsForgottenLater(t *testing.T) {
 
 // While the database is away nothing can be spent; what was spent before is known when it is back, and what is of unknown outcome was spent once at most.
 func TestNothingIsSpentWhilePostgresIsAway(t *testing.T) {
+	t.Parallel()
 	server := harness.StartPostgres(t, "fsync=off")
 	cable := harness.StartCable(t, server.Addr)
 	dsn := server.Database(t)

@@ -34,6 +34,7 @@ func (w *world) root(t *testing.T) *vaultclient.Client {
 
 // Where all is as docs/vault.md has it, there is nothing to mend, and Diagnose says what it looked at.
 func TestNothingToMend(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	for _, state := range []string{"without a key", "with one"} {
@@ -63,6 +64,7 @@ func TestNothingToMend(t *testing.T) {
 
 // Each mistake is found, and the hint is the fix.
 func TestMistakesAreFound(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	if err := k.CreateKey(t.Context(), "one"); err != nil {
@@ -157,6 +159,7 @@ func wantFinding(t *testing.T, found []keybearer.Finding, check, detail, hint st
 
 // What is wrong with the configuration rather than with Vault.
 func TestWrongConfigurationIsFound(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Mount(t, "kv", "kv-v2")
 	w.Policy(t, "kv", `path "kv/*" { capabilities = ["read"] }
@@ -198,6 +201,7 @@ func TestWrongConfigurationIsFound(t *testing.T) {
 
 // A clock that differs is found, whichever goes ahead. Between this Vault and the keyring stands a proxy that changes what time it is.
 func TestClocksThatDiffer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	shift := int64(0)
 	k := w.behind(t, nil, func(r *http.Response) error {

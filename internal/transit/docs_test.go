@@ -15,6 +15,7 @@ import (
 // What docs/vault.md tells people to type is typed here, with the real vault command against a new Vault; what comes of it serves, and
 // Diagnose finds nothing to mend.
 func TestTheDocumentedSetUp(t *testing.T) {
+	t.Parallel()
 	v := harness.StartVault(t, harness.VaultOptions{})
 	dir := t.TempDir()
 	for name, hcl := range harness.DocumentedPolicies(t, "docs/vault.md") {

@@ -16,12 +16,14 @@ import (
 )
 
 func TestKeyring(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	keybearertest.TestKeyring(t, func(t *testing.T) keybearer.Keyring { return w.open(t) })
 }
 
 // A ciphertext that is moved to another row, scope, generation or version opens nowhere.
 func TestSoakMovedCiphertexts(t *testing.T) {
+	t.Parallel()
 	moves := soak.Size(t, 300, 20_000)
 	keybearertest.TestMovedCiphertexts(t, newWorld(t).open(t), moves)
 	soak.Record(t, "ciphertexts of Vault Transit, moved to another place", soak.Count(moves)+" moves", "none opens")
@@ -65,6 +67,7 @@ func (w *world) open(t testing.TB) *Keyring {
 
 // An empty plaintext is one too.
 func TestEmptyPlaintext(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	createKey(t, k, "one")

@@ -52,6 +52,7 @@ func opens(t *testing.T, k *Keyring, key string, n int, sealed []byte, want stri
 // Where nobody answers, what was opened before may still serve; an answer that gives no plaintext ends that. This is the line between
 // the two, as the contract draws it.
 func TestWhatAnswersMeanForOpen(t *testing.T) {
+	t.Parallel()
 	w := &world{Vault: harness.StartVault(t, harness.VaultOptions{Persistent: true}), mount: "keybearer"}
 	w.data, w.control = w.Transit(t, w.mount)
 	k := w.open(t)
@@ -99,6 +100,7 @@ func TestWhatAnswersMeanForOpen(t *testing.T) {
 
 // Nobody is advised to replace a secret because the login fails, which Vault refuses with 400, too.
 func TestALoginThatIsRefusedIsNoWordAboutTheSecret(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	createKey(t, k, "one")
@@ -130,6 +132,7 @@ func (w *world) move(t *testing.T, from, to string) {
 
 // A mount that is not there says nothing of keys: none is taken for absent or destroyed, no secret for spoilt.
 func TestMountThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	createKey(t, k, "one")
@@ -154,6 +157,7 @@ func TestMountThatIsNotThere(t *testing.T) {
 
 // A whole Rewrap that is refused or unanswered leaves all items as they were.
 func TestRewrapAsAWhole(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	createKey(t, k, "one")
@@ -174,6 +178,7 @@ func TestRewrapAsAWhole(t *testing.T) {
 
 // More than a batch, of many and of large secrets, with bad ones in each.
 func TestRewrapInBatches(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	createKey(t, k, "one")
@@ -231,6 +236,7 @@ func TestRewrapInBatches(t *testing.T) {
 
 // Sealing makes no key: neither by the policy alone nor by the switch alone.
 func TestSealingMakesNoKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	root := New(Config{Mount: w.mount, Data: w.root(t), Control: w.root(t)})
 	if _, err := root.Seal(t.Context(), "absent", contextOf(1), []byte("x")); keybearer.CodeOf(err) != keybearer.NotFound {
@@ -247,6 +253,7 @@ func TestSealingMakesNoKey(t *testing.T) {
 
 // Destroying goes on until the key is gone, whoever else destroys it, and says so only then.
 func TestDestroyTogether(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rings := []*Keyring{w.open(t), w.open(t), w.open(t)}
 	for n := range 20 {
@@ -277,6 +284,7 @@ func TestDestroyTogether(t *testing.T) {
 
 // DestroyKey believes what it sees, not what it is told.
 func TestDestroyLooksAfter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	swallowed := 0
 	k := w.behind(t, func(rw http.ResponseWriter, r *http.Request) bool {
@@ -298,6 +306,7 @@ func TestDestroyLooksAfter(t *testing.T) {
 
 // A keyring without the control role opens, and does nothing else.
 func TestOpenOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	full := w.open(t)
 	createKey(t, full, "one")
@@ -325,6 +334,7 @@ func TestOpenOnly(t *testing.T) {
 
 // No token, secret or ciphertext stands in an error.
 func TestErrorsTellNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	createKey(t, k, "one")
@@ -351,6 +361,7 @@ func TestErrorsTellNothing(t *testing.T) {
 
 // A proxy that has lost Vault answers 404 or 200 for itself. None of that says that a key is gone, or what kind it is.
 func TestForeignAnswersSayNothingOfAKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, foreign := range map[string]func(http.ResponseWriter){
 		"404 without a body": func(rw http.ResponseWriter) { rw.WriteHeader(http.StatusNotFound) },

@@ -11,6 +11,7 @@ import (
 // Each role may do its work and nothing else, by the policies that stand in docs/vault.md, on the real Vault. These requests are whole, for
 // a key that is there and one that is not: a policy that let one through would show.
 func TestPolicies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Mount(t, "other", "transit")
 	w.Must(t, "POST", "other/keys/there", map[string]any{"derived": true})
@@ -134,6 +135,7 @@ func with(body map[string]any, name string, value any) func() map[string]any {
 
 // The probes of Diagnose are what is tried above, and have no effect on a Vault where everything is allowed.
 func TestProbesHaveNoEffect(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	for _, name := range []string{"one", "two"} {

@@ -17,6 +17,7 @@ import (
 // What a destroyed key sealed opens with no key that Vault still has, whoever asks, under its old name or another; what other
 // keys sealed opens as before, and they are as they were.
 func TestNothingOpensWhatADestroyedKeySealed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := w.open(t)
 	const each = 5
@@ -81,6 +82,7 @@ func TestNothingOpensWhatADestroyedKeySealed(t *testing.T) {
 // A snapshot of Vault from before brings the key back. What it sealed still needs the scope's share, which the store forgot
 // with the regeneration: with any other share it does not open.
 func TestAnOldSnapshotOfVaultOpensNothingWithoutTheShare(t *testing.T) {
+	t.Parallel()
 	w := &world{Vault: harness.StartVault(t, harness.VaultOptions{Persistent: true}), mount: "keybearer"}
 	w.data, w.control = w.Transit(t, w.mount)
 	k := w.open(t)

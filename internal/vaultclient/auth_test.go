@@ -59,6 +59,7 @@ func TestNothingFromTheEnvironment(t *testing.T) {
 }
 
 func TestTokenFile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	issue := func() string {
 		return w.Must(t, "POST", "auth/token/create", map[string]any{"policies": []string{"reader"}, "ttl": "1h"}).Data(t)["client_token"].(string)
@@ -87,6 +88,7 @@ func TestTokenFile(t *testing.T) {
 }
 
 func TestWrappedSecretID(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	wrap := func() {
 		t.Helper()
@@ -137,6 +139,7 @@ func TestWrappedSecretID(t *testing.T) {
 }
 
 func TestJWT(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -175,6 +178,7 @@ func TestJWT(t *testing.T) {
 }
 
 func TestCertAndTLS(t *testing.T) {
+	t.Parallel()
 	ca := harness.NewCA(t)
 	w := newWorld(t, harness.VaultOptions{CA: ca}, nil)
 	pair := ca.ClientFiles(t, "keybearer")
@@ -269,6 +273,7 @@ func TestAForeignPageIsNotRepeated(t *testing.T) {
 
 // No token and no secret id stands in an error or a log line.
 func TestNothingLeaks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, map[string]any{"secret_id_num_uses": 1})
 	var log bytes.Buffer
 	config := w.config()

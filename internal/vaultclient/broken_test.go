@@ -58,6 +58,7 @@ func (h *hangUp) join(near net.Conn, to string) {
 
 // A connection that Vault, or something on the way, has closed in the meantime costs nobody an answer; but what must not be done twice is not tried twice.
 func TestABrokenConnectionIsNoOutage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	way := startHangUp(t, w.Addr.String())
 	config := w.config()

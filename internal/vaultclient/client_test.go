@@ -70,6 +70,7 @@ func read(ctx context.Context, c *Client) error {
 }
 
 func TestReadsAndRefusals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	c := newClient(t, w.config())
 	reads(t, c)

@@ -26,6 +26,7 @@ func recovers(t *testing.T, c *Client) {
 // Whatever keeps Vault from answering is told from an answer, and the same client serves when Vault is back, with its old token
 // where that still lives.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{Persistent: true}, nil)
 	c := newClient(t, w.config())
 	reads(t, c)
@@ -76,6 +77,7 @@ func TestOutages(t *testing.T) {
 
 // A Vault that is not there at the start is no reason not to start.
 func TestStartsWithoutVault(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{Persistent: true}, nil)
 	w.Stop(t)
 	c := newClient(t, w.config())
@@ -111,6 +113,7 @@ func TestSilentServer(t *testing.T) {
 
 // What a caller gives up says nothing about Vault: the others' calls go through.
 func TestCallerGoesAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	c := newClient(t, w.config())
 	ctx, cancel := context.WithCancel(t.Context())
@@ -145,6 +148,7 @@ func TestForeignAnswers(t *testing.T) {
 
 // A token that was revoked costs the caller nothing: the client logs in again, once, however many find out.
 func TestRevokedToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	c := newClient(t, w.config())
 	reads(t, c)
@@ -175,6 +179,7 @@ func tokens(t *testing.T, w *world) int {
 
 // A refusal for want of a right makes no new token, and one call of the two.
 func TestForbiddenIsNoReasonToLogIn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	c := newClient(t, w.config())
 	reads(t, c)
@@ -192,6 +197,7 @@ func TestForbiddenIsNoReasonToLogIn(t *testing.T) {
 // When the secret id is used up and the token revoked, the client says so, does not storm Vault with logins, and serves
 // again soon after a new secret id is in the file.
 func TestSecretIDUsedUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, map[string]any{"secret_id_num_uses": 1})
 	c := newClient(t, w.config())
 	reads(t, c)
@@ -269,6 +275,7 @@ func TestRenewal(t *testing.T) {
 
 // Close leaves no token behind, and nothing that goes on.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	c := newClient(t, w.config())
 	reads(t, c)
@@ -304,6 +311,7 @@ func TestMain(m *testing.M) {
 // A network that swallows packets, or cuts, under 5,000 callers: all of them hear of it, few of them find out, and when it is mended the client
 // serves again, on new connections, with the token that it had.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, harness.VaultOptions{}, nil)
 	cable := harness.StartCable(t, w.Addr)
 	config := w.config()

@@ -81,6 +81,7 @@ func commitForever(c childHome) {
 // Kill a process that commits, at any moment, again and again: what it had acknowledged is there, nothing else is half there, and what it
 // left is swept.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	rounds := 40
 	if os.Getenv("KEYBEARER_SCALE") != "" {
 		rounds = 500

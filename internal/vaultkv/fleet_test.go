@@ -70,6 +70,7 @@ func (l *listener) heard() []keybearer.Change {
 
 // A change that one process has made is told by the others, in order, and they say as of when they know all.
 func TestOthersAreTold(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	a, b := h.open(t, "a"), h.open(t, "b")
 	told := listen(t, b)
@@ -117,6 +118,7 @@ func TestOthersAreTold(t *testing.T) {
 
 // Of two processes that change the same records at the same time each change wins once, none is lost, and the numbers have no gap.
 func TestTwoProcessesLoseNothing(t *testing.T) {
+	t.Parallel()
 	const commits = 100 // of each process
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	stores := []*vaultkv.Store{h.open(t, "a"), h.open(t, "b")}
@@ -217,6 +219,7 @@ func through(t *testing.T, h *home, before func(*http.Request)) string {
 
 // A process that commits without pause does not shut out another one that is farther from Vault.
 func TestEveryoneComesThrough(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	c := h.config("other")
 	c.vault.Address = through(t, h, func(r *http.Request) {
@@ -265,6 +268,7 @@ func TestEveryoneComesThrough(t *testing.T) {
 
 // Events are given to the process that committed them, and to others when they have waited long enough.
 func TestEventsOfAProcessThatIsGone(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	a, b := h.open(t, "a"), h.open(t, "b")
 	for i, s := range []*vaultkv.Store{a, b} {
@@ -305,6 +309,7 @@ func TestEventsOfAProcessThatIsGone(t *testing.T) {
 
 // A sweep that meets a commit between its buckets and its index does not take away what the commit comes to name.
 func TestSweepDuringCommit(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	sweeper := h.open(t, "sweeper")
 	must(sweeper.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("first")}}}))(t)
@@ -340,6 +345,7 @@ func TestSweepDuringCommit(t *testing.T) {
 
 // Of several processes that begin at once one makes the index, and all use it. What is not theirs on the path they leave alone.
 func TestManyBegin(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	for _, name := range []string{"notes", "credential-0-mine", "a/b"} {
 		h.Must(t, "PUT", mount+"/data/"+h.path+"/"+name, map[string]any{"data": map[string]any{"text": "x"}})

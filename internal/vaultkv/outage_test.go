@@ -24,6 +24,7 @@ import (
 // While Vault does not answer, reads are refused once the state has not been confirmed for a second, and commits at once; when it is back, both
 // work again without anything being opened anew.
 func TestVaultIsAway(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, harness.VaultOptions{Persistent: true})
 	h := l.home(t)
 	s, other := h.open(t, "a"), h.open(t, "b")
@@ -93,6 +94,7 @@ func TestVaultIsAway(t *testing.T) {
 
 // An index that is deleted, or made anew behind the store's back, is never taken for an empty store or for the old one.
 func TestIndexIsGone(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	told := listen(t, s)
@@ -144,6 +146,7 @@ func TestIndexIsGone(t *testing.T) {
 
 // Nobody is advised to begin with an empty store because a proxy has lost Vault, or the mount is not there.
 func TestOnlyVaultSaysThatTheIndexIsGone(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	target := must(url.Parse(h.URL))(t)
 	proxy := httputil.NewSingleHostReverseProxy(target)
@@ -179,6 +182,7 @@ func TestOnlyVaultSaysThatTheIndexIsGone(t *testing.T) {
 
 // An index that names a bucket that is not there is not served.
 func TestBucketIsGone(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("billing")}}}))(t)
@@ -195,6 +199,7 @@ func TestBucketIsGone(t *testing.T) {
 
 // When the answer to a commit is lost, nobody is told anything of before it as if it were now: what Vault has is read first.
 func TestAnswerIsLost(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	var lose atomic.Bool
 	proxy := httputil.NewSingleHostReverseProxy(must(url.Parse(h.URL))(t))

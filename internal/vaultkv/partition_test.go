@@ -15,6 +15,7 @@ import (
 // A process that is cut off from Vault refuses to read after a second, does not storm the network with thousands of waiters, and when it is back says
 // nothing of before: the first answer has what was changed meanwhile.
 func TestOneProcessIsCutOff(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	a := h.open(t, "a")
 	cable := harness.StartCable(t, h.Addr)
@@ -76,6 +77,7 @@ func TestOneProcessIsCutOff(t *testing.T) {
 
 // Thousands of readers whose records have not been confirmed for a second ask Vault once.
 func TestManyAskOnce(t *testing.T) {
+	t.Parallel()
 	const readers = 5000
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	var waiting sync.WaitGroup

@@ -16,6 +16,7 @@ import (
 
 // The documented policies allow what the store does, which the other tests show, and nothing else.
 func TestDocumentedPoliciesForbidTheRest(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	must(s.Commit(t.Context(), keybearer.Batch{Writes: []keybearer.Write{{Caller: newCaller("billing")}}}))(t)
@@ -75,6 +76,7 @@ func TestDocumentedPoliciesForbidTheRest(t *testing.T) {
 
 // A process that may only read follows what others change, and changes nothing.
 func TestProcessThatOnlyServes(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	c := h.config("b")
@@ -95,6 +97,7 @@ func TestProcessThatOnlyServes(t *testing.T) {
 
 // The diagnosis finds nothing wrong where nothing is, and says what is wrong where something is.
 func TestDiagnose(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, harness.VaultOptions{})
 	find := func(t *testing.T, s *vaultkv.Store, check, detail string, warn bool) {
 		t.Helper()
@@ -176,6 +179,7 @@ func TestDiagnose(t *testing.T) {
 
 // What is no KV engine of version 2 is refused at once, with the way to make one.
 func TestOtherMounts(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, harness.VaultOptions{})
 	h := l.home(t)
 	l.Mount(t, "old", "kv")
@@ -195,6 +199,7 @@ func TestOtherMounts(t *testing.T) {
 
 // A login that is refused says nothing of the mount, nor of what the role may do.
 func TestDiagnoseTellsALoginThatIsRefusedFromARightThatIsMissing(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, harness.VaultOptions{})
 	s := l.home(t).open(t, "a")
 	l.Must(t, "DELETE", "sys/auth/approle", nil) // with its tokens

@@ -37,6 +37,7 @@ func typical(scope *keybearer.Scope, i int) *keybearer.Credential {
 
 // What a store of typical credentials costs, on a Vault that keeps them on disk: the figures of docs/vault-kv.md.
 func TestScale(t *testing.T) {
+	t.Parallel()
 	sizes := []int{1000}
 	if os.Getenv("KEYBEARER_SCALE") != "" {
 		sizes = []int{1000, 5000, 10_000}

@@ -9,11 +9,13 @@ import (
 )
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, harness.VaultOptions{})
 	keybearertest.TestStore(t, func(t *testing.T) keybearer.Store { return l.home(t).open(t, "one") })
 }
 
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, harness.VaultOptions{})
 	keybearertest.TestFleet(t, func(t *testing.T) func(string) keybearer.Store {
 		h := l.home(t)

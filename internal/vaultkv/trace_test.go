@@ -34,6 +34,7 @@ func (h *home) dump(t *testing.T) string {
 
 // What a credential or a scope held before it was changed or deleted is in no version of any secret once Commit has returned.
 func TestNoTraceOfOldSecrets(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	scope := newScope("docs")
@@ -97,6 +98,7 @@ func TestNoTraceOfOldSecrets(t *testing.T) {
 
 // What does not fit is refused with a word about the way out, before anything is written.
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	h := newLab(t, harness.VaultOptions{}).home(t)
 	s := h.open(t, "a")
 	scope := newScope("docs")
