@@ -7,11 +7,10 @@ import (
 	"github.com/keybearer/keybearer/test/harness"
 )
 
-// serving starts the server of the package as its own user, as the unit does, and says where its commands find it.
+// serving starts the server of the package as its own user, as the unit does. The commands of root find it by themselves.
 const serving = `
-export KEYBEARER_HOME=/var/lib/keybearer HOME=/var/lib/keybearer
 serve() {
-	setpriv --reuid keybearer --regid keybearer --clear-groups --inh-caps=-all keybearer run --config /etc/keybearer/Caddyfile --adapter caddyfile 2>/dev/null &
+	env KEYBEARER_HOME=/var/lib/keybearer HOME=/var/lib/keybearer setpriv --reuid keybearer --regid keybearer --clear-groups --inh-caps=-all keybearer run --config /etc/keybearer/Caddyfile --adapter caddyfile 2>/dev/null &
 }
 `
 

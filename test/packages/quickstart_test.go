@@ -100,7 +100,7 @@ func (r *reader) follow(steps ...[2]any) string {
 		}
 	}
 	for i, b := range r.blocks {
-		if !r.typed[i] && b.needs == "" && !(b.section == "A destination on this machine") {
+		if !r.typed[i] && b.needs == "" && !(b.section == "A destination on your own machine") {
 			r.t.Errorf("nobody typed the commands of %q:\n%s", b.section, b.text)
 		}
 	}
@@ -149,7 +149,7 @@ func TestTheQuickstartAtADestinationOfOnesOwn(t *testing.T) {
 // Who has no destination makes one by the page, and sees in it what arrived.
 func TestTheQuickstartAtADestinationOnThisMachine(t *testing.T) {
 	r := newReader(t)
-	const own = "A destination on this machine"
+	const own = "A destination on your own machine"
 	out := r.follow([2]any{"1.", all}, [2]any{own, 0}, [2]any{"2.", all}, [2]any{"3.", all}, [2]any{"4.", all}, [2]any{"5.", all}, [2]any{own, 1}, [2]any{"6.", all}, [2]any{"In the browser", all}, [2]any{"7.", all})
 	if i := slices.Index(r.typed, false); i >= 0 {
 		t.Errorf("a block was not typed: %q", r.blocks[i].text)
@@ -165,5 +165,37 @@ func (r *reader) nothingIsLeft() {
 	r.t.Helper()
 	if left := r.do(`find /home/ada -mindepth 1 ! -type d ! -path '*/.local/share/caddy/*' ! -name '.bash*' ! -name .profile ! -name page; ls -d /home/ada/keybearer 2>/dev/null || true`); left != "" {
 		r.t.Errorf("the page leaves\n%s", left)
+	}
+}
+
+// The page on installing says what holds: each of its commands is run, the package's and the archive's, but those that need systemd or docker.
+func TestTheCommandsOfTheInstallPage(t *testing.T) {
+	d := newDebian(t)
+	files, err := filepath.Glob(filepath.Join(release(t).dir, "dist", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		d.put(file, "/root")
+	}
+	var script strings.Builder
+	needs := map[string]int{}
+	for _, b := range blocks(t, filepath.Join(harness.Repository(), "docs/install.md")) {
+		if needs[b.needs]++; b.needs == "" {
+			script.WriteString(b.text)
+		}
+		if b.section == "Binary" {
+			script.WriteString("/usr/local/bin/keybearer version\nfor path in /usr/bin/keybearer /etc/keybearer/Caddyfile /usr/share/doc/keybearer/LICENSES.gz; do ls $path; done\n")
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"": 5, "systemd": 2, "docker": 1}, needs); diff != "" {
+		t.Errorf("blocks by what they need: %s", diff)
+	}
+	out := d.do("cd /root\n" + script.String() + "find / -xdev -name '*keybearer*' ! -path '/proc/*' ! -path '/root/*' ! -path '/tmp/*'; getent passwd keybearer || true")
+	if _, left, _ := strings.Cut(out, "for good: rm -r /var/lib/keybearer /var/log/keybearer; userdel keybearer\n"); left != "/usr/local/bin/keybearer\n" {
+		t.Errorf("left when all is gone:\n%s", out)
+	}
+	if strings.Count(out, ": OK\n") != 3 || !strings.Contains(out, "\nkeybearer "+released+" (") {
+		t.Errorf("%s", out)
 	}
 }

@@ -1,11 +1,20 @@
 package packages
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/keybearer/keybearer/test/harness"
 )
@@ -36,16 +45,48 @@ func newDebian(t *testing.T) *debian {
 	return d
 }
 
-// command is a bash script as root in the Debian, in processes that all end when it does. A terminal is what it finds as its input and output.
-func (d *debian) command(script string) harness.Command {
-	return harness.Command{
-		Name: "debian", Path: "unshare", Args: []string{
-			"--pid", "--fork", "--kill-child", "--mount-proc=" + filepath.Join(d.dir, "proc"), "/usr/sbin/chroot", d.dir,
-			"/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8",
-			// The input never ends, as with a person: at its end script(1) would hang up.
-			"/bin/bash", "-c", `exec script --quiet --return --flush --command "$0" /dev/null < <(exec sleep infinity)`, "bash -euo pipefail " + d.script(script),
-		},
+// try types a bash script at a terminal, as root in the Debian, and returns what it showed. All its processes end with it.
+func (d *debian) try(script string) (output string, code int) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 4*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc="+filepath.Join(d.dir, "proc"), "chroot", d.dir,
+		"/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8",
+		"/bin/bash", "-euo", "pipefail", d.script(script))
+	master, slave, err := terminal()
+	if err != nil {
+		d.t.Fatal(err)
 	}
+	defer master.Close()
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
+	err = c.Start()
+	_ = slave.Close()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var shown bytes.Buffer
+	_, _ = io.Copy(&shown, master) // ends with an error when nobody holds the terminal any more
+	err = c.Wait()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited || ctx.Err() != nil {
+		d.t.Fatalf("%v, %v\n%s", err, ctx.Err(), &shown)
+	}
+	return strings.ReplaceAll(shown.String(), "\r\n", "\n"), c.ProcessState.ExitCode()
+}
+
+// terminal makes a pseudo-terminal.
+func terminal() (master, slave *os.File, err error) {
+	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	}
+	return master, slave, err
 }
 
 func (d *debian) script(text string) string {
@@ -61,13 +102,6 @@ func (d *debian) script(text string) string {
 		d.t.Fatal(err)
 	}
 	return strings.TrimPrefix(f.Name(), d.dir)
-}
-
-// try runs a script to its end, and returns what it wrote, with the line ends of a terminal taken off.
-func (d *debian) try(script string) (output string, code int) {
-	d.t.Helper()
-	r := harness.Run(d.t, d.command(script), "")
-	return strings.ReplaceAll(r.Stdout+r.Stderr, "\r\n", "\n"), r.Code
 }
 
 // do is try for a script that must succeed.
