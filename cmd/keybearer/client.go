@@ -61,11 +61,11 @@ func (c *cli) client() (*admin.Client, error) {
 // with wraps a function that needs a client as what a command runs. At a terminal it waits for a server that is about to start.
 func (c *cli) with(fn func(ctx context.Context, client *admin.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		c.await(cmd.Context())
 		client, err := c.client()
 		if err != nil {
 			return err
 		}
-		c.await(cmd.Context())
 		return fn(cmd.Context(), client, args)
 	}
 }

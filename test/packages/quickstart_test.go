@@ -185,14 +185,14 @@ func TestTheCommandsOfTheInstallPage(t *testing.T) {
 			script.WriteString(b.text)
 		}
 		if b.section == "Binary" {
-			script.WriteString("/usr/local/bin/keybearer version\nfor path in /usr/bin/keybearer /etc/keybearer/Caddyfile /usr/share/doc/keybearer/LICENSES.gz; do ls $path; done\n")
+			script.WriteString("/usr/local/bin/keybearer version\nfor path in /usr/bin/keybearer /etc/keybearer/Caddyfile /usr/share/doc/keybearer/LICENSES.gz; do ls $path; done\ntouch /var/lib/keybearer/keybearer.db\n")
 		}
 	}
 	if diff := cmp.Diff(map[string]int{"": 5, "systemd": 2, "docker": 1}, needs); diff != "" {
 		t.Errorf("blocks by what they need: %s", diff)
 	}
 	out := d.do("cd /root\n" + script.String() + "find / -xdev -name '*keybearer*' ! -path '/proc/*' ! -path '/root/*' ! -path '/tmp/*'; getent passwd keybearer || true")
-	if _, left, _ := strings.Cut(out, "for good: rm -r /var/lib/keybearer /var/log/keybearer; userdel keybearer\n"); left != "/usr/local/bin/keybearer\n" {
+	if _, left, _ := strings.Cut(out, "for good: rm -rf /var/lib/keybearer /var/log/keybearer; userdel keybearer\n"); left != "/usr/local/bin/keybearer\n" {
 		t.Errorf("left when all is gone:\n%s", out)
 	}
 	if strings.Count(out, ": OK\n") != 3 || !strings.Contains(out, "\nkeybearer "+released+" (") {
