@@ -16,13 +16,13 @@ import (
 type ActingUser struct {
 	JWTIssuer
 
-	// The callers, `app:<name>`, that may use assertions of this issuer.
+	// The callers, `app:<name>`, that may use assertions of this issuer. Required.
 	Callers []string `json:"callers,omitempty"`
 
-	// The claim with the user's id, as grants name it behind `user:`. Default: `sub`.
+	// The claim with the user's id, as grants name it behind `user:`: 1 to 255 visible ASCII characters. Default: `sub`.
 	UserClaim string `json:"user_claim,omitempty"`
 
-	// The claim with the names of the user's groups, as grants name them behind `group:`. Default: the user has none.
+	// The claim with the names of the user's groups, as grants name them behind `group:`, a list of 1000 at most. Default: the user has none.
 	GroupsClaim string `json:"groups_claim,omitempty"`
 
 	// How long an assertion may live, from `iat` to `exp`, 1h at most. Default: 5m.

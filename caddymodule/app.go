@@ -36,7 +36,7 @@ func init() { caddy.RegisterModule(App{}) }
 // App is an outbound credential proxy: it holds the credentials that the handler `keybearer` sends and the
 // handler `keybearer_admin` manages.
 //
-// Everything has a default that works: an empty object keeps all state in the directory KEYBEARER_HOME, or else in
+// Everything has a default that works: without options it keeps all state in the directory KEYBEARER_HOME, or else in
 // `keybearer` in the user's data directory.
 type App struct {
 	// Where credentials, callers and grants are kept. Default: `sqlite` in the home directory.
@@ -83,13 +83,13 @@ type App struct {
 	// reach. Default: none.
 	AllowPrivate []string `json:"allow_private,omitempty"`
 
-	// Whether addresses of cloud metadata services may be reached, if allow_private covers them too. Leave it off.
+	// Whether addresses of cloud metadata services may be reached, if `allow_private` covers them too. Leave it off.
 	AllowMetadata bool `json:"allow_metadata,omitempty"`
 
-	// DNS server, "ip:port", that resolves destinations. Default: the system's.
+	// DNS server, `<ip>:<port>`, that resolves destinations. Default: the system's.
 	Resolver string `json:"resolver,omitempty"`
 
-	// How long after it was opened a secret serves while the keyring is away; within SecretTTL it always does; 0: no longer than that. Default: 15m.
+	// How long after it was opened a secret serves while the keyring is away; within `secret_ttl` it always does; 0: no longer than that. Default: 15m.
 	KeyringMaxStale *caddy.Duration `json:"keyring_max_stale,omitempty"`
 
 	// How long metadata serves while the store is away; 0: not at all. Default: 1m.

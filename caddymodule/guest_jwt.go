@@ -22,10 +22,10 @@ func init() { caddy.RegisterModule(JWTIdentity{}) }
 type JWTIdentity struct {
 	JWTIssuer
 
-	// The claim that tells apps apart. Default: `sub`.
+	// The claim that tells apps apart, such as `azp` or `client_id`. Default: `sub`.
 	Claim string `json:"claim,omitempty"`
 
-	// The caller, `app:<name>`, by the claim's value, which is compared to the letter. Who is not listed is nobody.
+	// The caller, `app:<name>`, by the claim's value, which is compared to the letter. Who is not listed is nobody. Required.
 	Map map[string]string `json:"map,omitempty"`
 
 	names map[string]string

@@ -23,7 +23,8 @@ type MTLSIdentity struct {
 	// SPIFFE trust domains, and the PEM file of each one's bundle. Read again when they change.
 	SPIFFE map[string]string `json:"spiffe,omitempty"`
 
-	// Which subject proves which caller.
+	// Which subject proves which caller. A subject is `spiffe://<trust-domain>/<path>`, `dns:<name>`, `uri:<uri>`, `email:<address>` or, weakest,
+	// `cn:<common name>`; all are exact.
 	Map []CertificateMapping `json:"map,omitempty"`
 
 	// Files of revocation lists, in PEM or DER form. Read again when they change.

@@ -25,11 +25,16 @@ type UnixPeerIdentity struct {
 
 // PeerMapping says that a process of the user, or whose primary group is the group, is the caller. It has one of uid, gid, user and group.
 type PeerMapping struct {
+	// Number of the user.
 	UID *uint32 `json:"uid,omitempty"`
+
+	// Number of the primary group.
 	GID *uint32 `json:"gid,omitempty"`
 
-	// Names, looked up in the system's files when the configuration is read.
-	User  string `json:"user,omitempty"`
+	// Name of the user, looked up in the system's files when the configuration is read.
+	User string `json:"user,omitempty"`
+
+	// Name of the primary group, looked up in the same way.
 	Group string `json:"group,omitempty"`
 
 	// "app:<name>".

@@ -25,7 +25,7 @@ type VaultKV struct {
 	// Path of the KV engine. Default: `secret`.
 	Mount string `json:"mount,omitempty"`
 
-	// Path on it, which is Keybearer's alone. Default: `keybearer`.
+	// Path on it, which is Keybearer's alone: one for each set of processes that share their records. Default: `keybearer`.
 	Path string `json:"path,omitempty"`
 }
 

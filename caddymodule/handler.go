@@ -26,13 +26,13 @@ func init() {
 
 // Handler sends requests on with the secret that they name, or refuses them. It answers every request itself.
 //
-// An empty object serves proxy mode and gateway mode. With credential and destination it serves route mode: the
+// Without options it serves proxy mode and gateway mode. With `credential` and `destination` it serves route mode: the
 // app sends nothing but its own request.
 //
 // It may not stand under a host matcher: in proxy mode the host of a request is its destination.
 type Handler struct {
 	// The caller of every request, "app:<name>", for a listener that only one app can reach: a unix socket, or loopback
-	// with shared_host_ok.
+	// with `shared_host_ok`.
 	Caller string `json:"caller,omitempty"`
 
 	// The credential of every request, "<scope>/<name>". Needs destination.

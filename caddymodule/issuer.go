@@ -14,7 +14,7 @@ import (
 
 // JWTIssuer says whose JWTs are believed, and where its keys are.
 type JWTIssuer struct {
-	// The issuer, exactly as it stands in the claim `iss`. If neither `jwks_file` nor `jwks_url` says where its keys are, they are found at
+	// The issuer, exactly as it stands in the claim `iss`. Required. If neither `jwks_file` nor `jwks_url` says where its keys are, they are found at
 	// `<issuer>/.well-known/openid-configuration`.
 	Issuer string `json:"issuer,omitempty"`
 
@@ -24,16 +24,16 @@ type JWTIssuer struct {
 	// Address of the issuer's JWK set. `https` only, and redirects are not followed.
 	JWKSURL string `json:"jwks_url,omitempty"`
 
-	// File with a bearer token that is sent to `jwks_url`, as Kubernetes asks for. It is read each time.
+	// File with a bearer token that is sent to `jwks_url`, as Kubernetes asks for, and nowhere else. It is read each time.
 	TokenFile string `json:"token_file,omitempty"`
 
 	// PEM file with the roots that the issuer's server is judged by. It is read each time. Default: the system's and those in `trust`.
 	CA string `json:"ca,omitempty"`
 
-	// What the claim `aud` must hold.
+	// What the claim `aud` must hold. Required.
 	Audience string `json:"audience,omitempty"`
 
-	// Algorithms that may sign. Default: RS256, PS256, ES256, ES384 and EdDSA. There are no others than RS, PS and ES with 256, 384 and 512, and EdDSA.
+	// Algorithms that may sign: RS, PS and ES with 256, 384 and 512, and EdDSA. There is no `none` and no HS256. Default: RS256, PS256, ES256, ES384 and EdDSA.
 	Algorithms []string `json:"algorithms,omitempty"`
 
 	// What the header `typ` must be, such as `at+jwt`. Default: anything.

@@ -17,11 +17,11 @@ import (
 
 // OIDC says which OpenID provider operators may sign in with, in the console, and which of its groups hold which role.
 type OIDC struct {
-	// The issuer, exactly as it stands in the claim `iss`. Its configuration is found at `<issuer>/.well-known/openid-configuration`.
+	// The issuer, exactly as it stands in the claim `iss`; `https` only. Required. Its configuration is found at `<issuer>/.well-known/openid-configuration`.
 	Issuer string `json:"issuer,omitempty"`
 
 	// The client as which Keybearer is registered there: confidential, with the code flow, and the redirect URI
-	// `<public_url>/sign-in/oidc/callback`.
+	// `<public_url>/sign-in/oidc/callback`. Required.
 	ClientID string `json:"client_id,omitempty"`
 
 	// File with the client's secret. It is read each time.

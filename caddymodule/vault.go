@@ -16,7 +16,7 @@ import (
 // VaultConnection says where Vault (or OpenBao) is and how to log in. Nothing is taken from VAULT_ADDR, VAULT_TOKEN and the like, unless a
 // placeholder asks for it.
 type VaultConnection struct {
-	// Address of Vault, such as `https://vault.example.com:8200`. `http` is taken for this machine's own addresses only.
+	// Address of Vault, such as `https://vault.example.com:8200`. `http` is taken for this machine's own addresses only. Required.
 	Address string `json:"address,omitempty"`
 
 	// Namespace of Vault Enterprise or OpenBao. Vault Community ignores it.
@@ -25,7 +25,7 @@ type VaultConnection struct {
 	// PEM file with the roots that Vault's certificate is judged by. Default: the system's.
 	CA string `json:"ca,omitempty"`
 
-	// PEM file with the certificate that is shown to Vault.
+	// PEM file with the certificate that is shown to Vault, read anew for each connection.
 	Cert string `json:"cert,omitempty"`
 
 	// PEM file with the key of that certificate.
@@ -37,7 +37,7 @@ type VaultConnection struct {
 	// How long one request may take. Default: 2s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How to log in.
+	// How to log in. Required.
 	Auth *VaultAuth `json:"auth,omitempty"`
 }
 

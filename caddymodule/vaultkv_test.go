@@ -21,7 +21,8 @@ func TestEverythingInVault(t *testing.T) {
 	s := newStand(t)
 	v := harness.StartVault(t, harness.VaultOptions{})
 	data, control := v.Transit(t, "boxes")
-	v.Mount(t, "secret", "kv-v2")
+	typed := harness.DocumentedCommands(t, "docs/vault-kv.md")
+	v.Type(t, s.dir, typed[0])
 	harness.Await(t, "the KV engine is ready", 10*time.Second, func() error {
 		if a := v.Do(t, "PUT", "secret/data/elsewhere", map[string]any{"data": map[string]any{"a": "1"}}); a.Status != 200 {
 			return errors.New(string(a.Body))
@@ -38,6 +39,9 @@ func TestEverythingInVault(t *testing.T) {
 	s.mustLoad(options, site)
 	s.furnish()
 	s.works(s.proxy())
+	if index := v.Type(t, s.dir, strings.Join(typed[1:], "")); !strings.Contains(index, "{") {
+		t.Errorf("the index as the page reads it:\n%s", index)
+	}
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}

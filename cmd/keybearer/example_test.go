@@ -105,7 +105,7 @@ func reaching(t *testing.T, host string) string {
 	return strings.Replace(socketOnly, "keybearer\n", "keybearer {\ntrust "+ca.File+"\nallow_private 127.0.0.0/8\nresolver "+dns.Addr+"\n}\n", 1)
 }
 
-// Every command has examples, and every example works as it is written.
+// Every command has examples, and every example works as it is written. docs/cli.md shows the same ones.
 func TestExamples(t *testing.T) {
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {

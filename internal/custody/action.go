@@ -64,8 +64,8 @@ const (
 
 	OperatorSetUpLink Action = "operator.set-up-link"
 	OperatorSetUp     Action = "operator.set-up"   // of the first operator, by whoever holds the link
-	OperatorSignIn    Action = "operator.sign-in"  // of the operator's own
-	OperatorSignOut   Action = "operator.sign-out" // of the operator's own
+	OperatorSignIn    Action = "operator.sign-in"  // by the operator, in a browser
+	OperatorSignOut   Action = "operator.sign-out" // by the operator, in a browser
 
 	UsageShow Action = "usage.show"
 	AuditRead Action = "audit.read"

@@ -2,10 +2,10 @@ package transit
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/vaultclient"
@@ -21,27 +21,17 @@ func TestTheDocumentedSetUp(t *testing.T) {
 	for name, hcl := range harness.DocumentedPolicies(t, "docs/vault.md") {
 		harness.WriteFile(t, filepath.Join(dir, name+".hcl"), []byte(hcl))
 	}
-	page, err := os.ReadFile(filepath.Join(harness.Repository(), "docs/vault.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var script strings.Builder
-	for _, part := range strings.Split(string(page), "\n```bash\n")[1:] {
-		block, _, _ := strings.Cut(part, "\n```\n")
-		script.WriteString(block + "\n")
-	}
-	if n := strings.Count(script.String(), "vault "); n < 8 {
+	accounts := harness.NewKey(t, "accounts", "ES256")
+	harness.WriteFile(t, filepath.Join(dir, "service-account.pub"), []byte(accounts.PublicPEM(t)))
+	script := strings.Join(harness.DocumentedCommands(t, "docs/vault.md"), "")
+	if n := strings.Count(script, "vault "); n < 11 {
 		t.Fatalf("the page has %d commands", n)
 	}
-	if err := os.Symlink(harness.VaultBinary(t), filepath.Join(dir, "vault")); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.CommandContext(t.Context(), "bash", "-euxo", "pipefail", "-c", script.String())
-	c.Dir = dir
-	c.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "VAULT_ADDR=" + v.URL, "VAULT_TOKEN=" + v.Token}
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	v.Type(t, dir, script)
+	now := time.Now()
+	token := harness.WriteFile(t, filepath.Join(dir, "account.jwt"), []byte(accounts.Sign(t, nil, map[string]any{
+		"aud": []string{"vault"}, "sub": "system:serviceaccount:prod:keybearer", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+	})))
 
 	client := func(role, secret string, wrapped bool) *vaultclient.Client {
 		id, err := os.ReadFile(filepath.Join(dir, role+".role-id"))
@@ -60,7 +50,13 @@ func TestTheDocumentedSetUp(t *testing.T) {
 		}
 		return c
 	}
-	for _, data := range []*vaultclient.Client{client("data", "data.secret-id", false), client("data", "data.wrapped", true)} {
+	byJWT, err := vaultclient.New(vaultclient.Config{
+		Address: v.URL, Auth: &vaultclient.JWT{Mount: "cluster-a", Role: "keybearer-data", TokenFile: token},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []*vaultclient.Client{client("data", "data.secret-id", false), client("data", "data.wrapped", true), byJWT} {
 		k := New(Config{Mount: "keybearer", Data: data, Control: client("control", "control.secret-id", false)})
 		t.Cleanup(func() { _ = k.Close() })
 		name := "key-" + filepath.Base(t.TempDir())

@@ -26,38 +26,30 @@ var elsewhere = map[string]string{
 	"make reliability": "its tests run with all others; it writes the page anew",
 }
 
-// elsewherePages lists the pages of which all commands are run elsewhere.
-var elsewherePages = map[string]string{
-	"quickstart.md": "test/packages types it in an empty Debian, without a change to the text",
-	"install.md":    "test/packages runs it in an empty Debian",
-}
-
-// Every block marked sh, in every page but those, is executed as it stands, the blocks of a page one after the other in one shell: in a
-// home of its own, where api.example.com is a destination on loopback. Three things are done to the text: 127.0.0.1:9080 and 127.0.0.1:9081 become the
-// test's own listeners, 18443 becomes a free port, and rules for api.example.com are marked private, as a destination on loopback needs.
+// Every block marked sh, in every page, is executed as it stands, the blocks of a page one after the other in one shell: in a
+// home of its own, where api.example.com is a destination on loopback and $JWT is one of the app billing. Three things are done to the text: 127.0.0.1:9080,
+// 127.0.0.1:9081 and 127.0.0.1:9083 (metrics) become the test's own listeners, 18443 becomes a free port, and rules for api.example.com are marked private, as a destination on
+// loopback needs. See [block.check] for the blocks that are not run here.
 func TestEveryCommandInTheDocumentation(t *testing.T) {
-	root := harness.Repository()
-	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	used := map[string]bool{}
 	commands := 0
-	for _, page := range append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md")) {
-		if elsewherePages[filepath.Base(page)] != "" {
-			continue
-		}
+	for _, page := range pages(t) {
 		var script []string
-		for line := range strings.Lines(fenced(t, page, "sh")) {
-			if command, _, _ := strings.Cut(line, " #"); elsewhere[strings.TrimSpace(command)] != "" {
-				used[strings.TrimSpace(command)] = true
+		for _, b := range blocksOf(t, page) {
+			if b.language != "sh" || b.mark != "" {
 				continue
 			}
-			script = append(script, line)
+			for line := range strings.Lines(b.text) {
+				if command, _, _ := strings.Cut(line, " #"); elsewhere[strings.TrimSpace(command)] != "" {
+					used[strings.TrimSpace(command)] = true
+					continue
+				}
+				script = append(script, line)
+			}
 		}
 		commands += len(script)
 		if len(script) > 0 {
-			t.Run(filepath.Base(page), func(t *testing.T) { newSandbox(t).run(strings.Join(script, "")) })
+			t.Run(page, func(t *testing.T) { newSandbox(t).run(strings.Join(script, "")) })
 		}
 	}
 	for c := range elsewhere {
@@ -70,56 +62,35 @@ func TestEveryCommandInTheDocumentation(t *testing.T) {
 	}
 }
 
-// Every configuration in the documentation is one that Keybearer takes.
+// Every configuration in the documentation is one that Keybearer takes. The blocks of a page are one file.
 func TestEveryCaddyfileInTheDocumentation(t *testing.T) {
-	pages, err := filepath.Glob(filepath.Join(harness.Repository(), "docs/*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	binary, err := harness.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, page := range pages {
-		text := fenced(t, page, "caddyfile")
+	for _, page := range pages(t) {
+		text := ""
+		for _, b := range blocksOf(t, page) {
+			if b.language == "caddyfile" {
+				text += b.text
+			}
+		}
 		if text == "" {
 			continue
 		}
 		found++
 		file := harness.WriteFile(t, filepath.Join(harness.Dir(t), "Caddyfile"), []byte(text))
 		if out, err := exec.Command(binary, "adapt", "--config", file).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", filepath.Base(page), err, out)
+			t.Errorf("%s: %v\n%s", page, err, out)
 		}
 		if out, err := exec.Command(binary, "fmt", "--diff", file).CombinedOutput(); err != nil {
-			t.Errorf("%s is not formatted: %v\n%s", filepath.Base(page), err, out)
+			t.Errorf("%s is not formatted: %v\n%s", page, err, out)
 		}
 	}
 	if found == 0 {
 		t.Error("no configuration was found")
 	}
-}
-
-// fenced returns the blocks of a page that are marked with the language.
-func fenced(t *testing.T, page, language string) string {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	inside := false
-	for line := range strings.Lines(string(text)) {
-		switch {
-		case inside && line == "```\n":
-			inside = false
-		case inside:
-			b.WriteString(line)
-		case line == "```"+language+"\n":
-			inside = true
-		}
-	}
-	return b.String()
 }
 
 // inRepository returns what lies at the top of the repository.
@@ -143,17 +114,28 @@ type sandbox struct {
 	api  *harness.Server
 	dir  string
 	path string
+	jwt  string // of the app billing
+
+	metrics uint16 // port of the metrics
 }
 
 func newSandbox(t *testing.T) *sandbox {
 	ca, dns := harness.NewCA(t), harness.StartDNS(t)
-	s := &sandbox{t: t, dir: harness.Dir(t)}
+	s := &sandbox{t: t, dir: harness.Dir(t), metrics: harness.FreePort(t)}
 	s.api = harness.StartServer(t, harness.ServerOptions{
 		Name: "api", HTTP2: true, TLS: harness.ServerTLS(ca.Issue(t, time.Now().Add(time.Hour), "api.example.com")),
 	})
 	dns.Set("api.example.com", s.api.Addr.Addr())
+	const issuer = "https://idp.example.com"
+	key := harness.NewKey(t, "1", "ES256")
+	jwks := harness.WriteFile(t, filepath.Join(s.dir, "jwks.json"), harness.JWKS(key))
+	s.jwt = key.Sign(t, nil, map[string]any{"iss": issuer, "aud": "keybearer", "sub": "7f3a2c", "exp": time.Now().Add(time.Hour).Unix()})
 	s.k = harness.NewKeybearer(t, harness.KeybearerOptions{
-		Options: strings.Join([]string{"trust " + ca.File, "allow_private 127.0.0.0/8", "resolver " + dns.Addr}, "\n"),
+		Options: strings.Join([]string{
+			"trust " + ca.File, "allow_private 127.0.0.0/8", "resolver " + dns.Addr,
+			"identity jwt {", "issuer " + issuer, "jwks_file " + jwks, "audience keybearer", "map 7f3a2c app:billing", "}",
+		}, "\n"),
+		Sites: "http://:" + strconv.Itoa(int(s.metrics)) + " {\n\tbind 127.0.0.1\n\tmetrics\n}",
 	})
 	binary, err := harness.Binary()
 	if err != nil {
@@ -167,7 +149,7 @@ func newSandbox(t *testing.T) *sandbox {
 	harness.WriteFile(t, filepath.Join(s.path, "keybearer"), fmt.Appendf(nil, `#!/bin/bash
 if [ "$*" = run ]; then exec %[1]s run --config %[2]s --adapter caddyfile 2>>%[3]s/server.log; fi
 if [ "$1" = run ]; then exec %[1]s "$@" 2>>%[3]s/server.log; fi
-for _ in $(seq 200); do [ -S %[4]s ] && break; sleep 0.05; done
+case "$1 $2" in "domain explain") ;; *) for _ in $(seq 200); do [ -S %[4]s ] && break; sleep 0.05; done ;; esac
 exec %[1]s "$@"
 `, binary, s.k.Config, s.dir, s.k.Socket))
 	if err := os.Chmod(filepath.Join(s.path, "keybearer"), 0o755); err != nil {
@@ -182,6 +164,7 @@ func (s *sandbox) run(script string) {
 	t.Helper()
 	script = strings.ReplaceAll(script, "127.0.0.1:9080", s.k.Proxy.String())
 	script = strings.ReplaceAll(script, "127.0.0.1:9081", s.k.Admin.String())
+	script = strings.ReplaceAll(script, "127.0.0.1:9083", "127.0.0.1:"+strconv.Itoa(int(s.metrics)))
 	script = strings.ReplaceAll(script, "18443", strconv.Itoa(int(harness.FreePort(t))))
 	script = strings.ReplaceAll(script, "domain try docs/crm ", "domain try docs/crm --private ")
 	script = strings.ReplaceAll(script, "--domain api.example.com", "--domain api.example.com --private")
@@ -193,7 +176,7 @@ func (s *sandbox) run(script string) {
 		t.Fatal(err)
 	}
 	c.Env = append(append(os.Environ(), s.k.Env()...),
-		"PATH="+s.path+":"+os.Getenv("PATH"), "HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "GOBIN="+filepath.Join(s.dir, "gobin"),
+		"PATH="+s.path+":"+os.Getenv("PATH"), "JWT="+s.jwt, "HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "GOBIN="+filepath.Join(s.dir, "gobin"),
 		// The Go command's own files stay where they are, so that nothing is built twice.
 		"GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOPATH="+goEnv(t, "GOPATH"), "GOENV="+filepath.Join(home, ".config/go/env"))
 	before := inRepository(t)

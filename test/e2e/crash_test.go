@@ -273,6 +273,7 @@ func (k *worker) verify(t *testing.T, client *admin.Client, app *http.Client) {
 // 200 times the server is killed at random among changes and uses. Every acknowledged change is there afterwards, a change without
 // acknowledgement is there whole or not at all, and of every acknowledged use the log has the intent, of every change its line.
 func TestKilledAtRandom(t *testing.T) {
+	t.Parallel()
 	const rounds = 200
 	w := newWorld(t)
 	w.scope("docs")

@@ -315,6 +315,7 @@ func (w *world) settled(client *admin.Client, town []*household) {
 // The server is killed again and again while secrets move to Vault and records to PostgreSQL: it starts again each time, goes on, and holds every edit that
 // was acknowledged.
 func TestKilledWhileMovingHouse(t *testing.T) {
+	t.Parallel()
 	const kills, longest = 8, 4 * time.Second // a key is destroyed 3 s after its last secret has moved
 	server := harness.StartPostgres(t, "fsync=off")
 	vault := harness.StartVault(t, harness.VaultOptions{})

@@ -234,6 +234,7 @@ func linesWith(text, part string) string {
 // A server whose store is away is degraded as long as it serves from memory, and unavailable when it refuses; metrics and probes agree, and the
 // requests show that it is so.
 func TestHealthFollowsTheStore(t *testing.T) {
+	t.Parallel()
 	database := harness.StartPostgres(t, "fsync=off")
 	w := prepareWorld(t)
 	metrics := harness.FreePort(t)

@@ -14,6 +14,7 @@ import (
 // While a scope's key is regenerated its credentials are refused as scope_regenerating; a server that is killed in the midst of it goes on
 // with it when it is started again, and the credentials of other scopes are used all the while.
 func TestKilledWhileRegenerating(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.billing("api.example.com")
 	api := w.recorder("api.example.com", nil)

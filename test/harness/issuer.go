@@ -162,6 +162,16 @@ func (k *IssuerKey) PEM(tb TB) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
+// PublicPEM returns the public key as PKIX.
+func (k *IssuerKey) PublicPEM(tb TB) string {
+	tb.Helper()
+	der, err := x509.MarshalPKIXPublicKey(k.Private.Public())
+	if err != nil {
+		tb.Fatalf("key: %v", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
 // Sign returns a JWT with these claims. header adds to alg and kid, or replaces them; nil values remove them.
 func (k *IssuerKey) Sign(tb TB, header, claims map[string]any) string {
 	tb.Helper()

@@ -30,6 +30,7 @@ type Lab struct {
 type LabOptions struct {
 	Options string // lines for the global option keybearer
 	Sites   string // further sites
+	Env     []string
 	Files   uint64 // as in Command
 }
 
@@ -38,7 +39,7 @@ func StartLab(tb TB, o LabOptions) *Lab {
 	tb.Helper()
 	l := &Lab{CA: NewCA(tb), DNS: StartDNS(tb), Fields: map[string]Field{}, tb: tb}
 	l.Keybearer = StartKeybearer(tb, KeybearerOptions{
-		Options: strings.TrimSpace("trust " + l.CA.File + "\nallow_private 127.0.0.0/8\nresolver " + l.DNS.Addr + "\n" + o.Options), Sites: o.Sites, Files: o.Files,
+		Options: strings.TrimSpace("trust " + l.CA.File + "\nallow_private 127.0.0.0/8\nresolver " + l.DNS.Addr + "\n" + o.Options), Sites: o.Sites, Env: o.Env, Files: o.Files,
 	})
 	l.Do(tb, "", "scope", "create", "docs")
 	l.Do(tb, "", "scope", "generate-key", "docs")

@@ -75,10 +75,10 @@ func (p *Postgres) own(tb TB, path string) {
 	}
 }
 
-// TLS restarts the server with a certificate of the authority for its address. Connections without TLS are accepted as before.
-func (p *Postgres) TLS(tb TB, ca *CA) {
+// TLS restarts the server with a certificate of the authority for its address and these names. Connections without TLS are accepted as before.
+func (p *Postgres) TLS(tb TB, ca *CA, names ...string) {
 	tb.Helper()
-	pem, err := os.ReadFile(ca.Files(tb, p.Addr.Addr().String()))
+	pem, err := os.ReadFile(ca.Files(tb, append([]string{p.Addr.Addr().String()}, names...)...))
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}

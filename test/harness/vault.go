@@ -34,8 +34,10 @@ type Vault struct {
 
 // VaultOptions say how a Vault is set up. The zero value is one in memory, on plain HTTP.
 type VaultOptions struct {
-	Persistent bool // on disk (raft, which takes some seconds to begin): what it holds survives Stop and Start; false: in memory
-	CA         *CA  // issues its certificate, for its address and localhost; nil: plain HTTP
+	Persistent bool     // on disk (raft, which takes some seconds to begin): what it holds survives Stop and Start; false: in memory
+	CA         *CA      // issues its certificate, for its address and localhost; nil: plain HTTP
+	Names      []string // further names in that certificate
+	Kubernetes bool     // has the auth method kubernetes too, as a plugin of that name
 }
 
 // StartVault starts Vault on port 8200 of an address of its own, makes it new and unseals it. Nothing is mounted or allowed.
@@ -46,7 +48,7 @@ func StartVault(tb TB, o VaultOptions) *Vault {
 	listener := "tls_disable = true"
 	v.URL, v.client = "http://"+v.Addr.String(), &http.Client{Timeout: 30 * time.Second}
 	if o.CA != nil {
-		pem := o.CA.Files(tb, v.Addr.Addr().String(), "localhost")
+		pem := o.CA.Files(tb, append([]string{v.Addr.Addr().String(), "localhost"}, o.Names...)...)
 		listener = fmt.Sprintf("tls_cert_file = %[1]q\n  tls_key_file = %[1]q", pem)
 		v.URL = "https://" + v.Addr.String()
 		v.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: o.CA.Pool}}
@@ -59,6 +61,9 @@ func StartVault(tb TB, o VaultOptions) *Vault {
 			tb.Fatalf("%v", err)
 		}
 		storage = fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"one\"\n  performance_multiplier = 1\n}", data)
+	}
+	if o.Kubernetes {
+		storage += fmt.Sprintf("\nplugin_directory = %q", vaultPlugins(tb))
 	}
 	v.config = WriteFile(tb, filepath.Join(dir, "vault.hcl"), fmt.Appendf(nil, `%s
 listener "tcp" {
@@ -79,6 +84,9 @@ log_level = "warn"
 	v.Must(tb, "PUT", "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1}).Decode(tb, &made)
 	v.unseal, v.Token = made.Keys[0], made.Token
 	v.Unseal(tb)
+	if o.Kubernetes {
+		v.registerKubernetes(tb)
+	}
 	return v
 }
 
@@ -276,6 +284,44 @@ func (v *Vault) Transit(tb TB, mount string) (data, control AppRole) {
 		v.Policy(tb, name, strings.ReplaceAll(hcl, `"keybearer/`, `"`+mount+`/`))
 	}
 	return v.AppRole(tb, mount+"-data", nil, mount+"-data"), v.AppRole(tb, mount+"-control", nil, mount+"-control")
+}
+
+// DocumentedCommands returns the blocks marked bash of a page of the documentation, in their order: those that a test runs on a machine of its own.
+func DocumentedCommands(tb TB, page string) []string {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(Repository(), page))
+	if err != nil {
+		tb.Fatalf("%v", err)
+	}
+	var blocks []string
+	for _, part := range strings.Split(string(text), "\n```bash\n")[1:] {
+		block, _, closed := strings.Cut(part, "\n```\n")
+		if !closed {
+			tb.Fatalf("%s: a block of commands has no end", page)
+		}
+		blocks = append(blocks, block+"\n")
+	}
+	if len(blocks) == 0 {
+		tb.Fatalf("%s has no commands", page)
+	}
+	return blocks
+}
+
+// Type runs commands in a directory, with the real vault command and the root token, and returns what they write.
+func (v *Vault) Type(tb TB, dir, script string) string {
+	tb.Helper()
+	bin := Dir(tb)
+	if err := os.Symlink(VaultBinary(tb), filepath.Join(bin, "vault")); err != nil {
+		tb.Fatalf("%v", err)
+	}
+	r := Run(tb, Command{
+		Path: "bash", Args: []string{"-euxo", "pipefail", "-c", script}, Dir: dir,
+		Env: []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + bin, "VAULT_ADDR=" + v.URL, "VAULT_TOKEN=" + v.Token},
+	}, "")
+	if r.Code != 0 {
+		tb.Fatalf("exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
 }
 
 // DocumentedPolicies returns the blocks marked hcl of a page of the documentation by their name, which is the first line's

@@ -13,7 +13,7 @@ import (
 	"github.com/keybearer/keybearer/test/harness"
 )
 
-// block is a block of commands of a page, as it stands.
+// block is a block of commands of a page, as it stands. test/docs sees to it that each is marked as run by a test here, or with what it needs.
 type block struct {
 	section, text string
 	root          bool   // the words before it end in "as root", or begin with it
@@ -27,22 +27,29 @@ func blocks(t *testing.T, page string) (all []block) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var section, said string
+	var section, said, mark string
 	var open *block
 	for line := range strings.Lines(string(text)) {
 		switch line = strings.TrimSuffix(line, "\n"); {
 		case open != nil && line == "```":
 			all = append(all, *open)
-			open, said = nil, ""
+			open, said, mark = nil, "", ""
 		case open != nil:
 			open.text += line + "\n"
-		case line == "```sh":
+		case line == "```sh", line == "```bash":
 			open = &block{section: section, root: strings.Contains(strings.ToLower(said), "as root") && !strings.Contains(said, "not as root")}
-			if _, needs, ok := strings.Cut(said, "<!-- needs: "); ok {
-				open.needs, _, _ = strings.Cut(needs, " ")
+			kind, what, _ := strings.Cut(strings.TrimSuffix(mark, " -->"), ": ")
+			switch kind {
+			case "<!-- needs":
+				open.needs = what
+			case "<!-- run by":
+			default:
+				t.Fatalf("a block of %q has no mark that tells of it", section)
 			}
 		case strings.HasPrefix(line, "#"):
 			section, said = strings.TrimSpace(strings.TrimLeft(line, "#")), ""
+		case strings.HasPrefix(line, "<!-- "):
+			mark = line
 		case line != "":
 			said = line
 		}
