@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,20 +26,39 @@ type debian struct {
 	dir string
 }
 
+// empty is the Debian that all others lie upon, unpacked once.
+var empty = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(work, "debian")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	c := exec.Command("bash", "-euc", `. test/tools; tar -C "$0" --numeric-owner -xpf "$(debian_root)"`, dir)
+	c.Dir = harness.Repository()
+	out, err := c.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("the empty Debian (make setup makes it): %w\n%s", err, out)
+	}
+	return dir, err
+})
+
 func newDebian(t *testing.T) *debian {
 	t.Helper()
-	d := &debian{t: t, dir: harness.Dir(t)}
-	if out, err := exec.Command("tar", "-C", d.dir, "--numeric-owner", "-xpf", tool(t, "debian_root")).CombinedOutput(); err != nil {
-		t.Fatalf("the empty Debian (make setup makes it): %v\n%s", err, out)
-	}
-	if err := os.Chmod(d.dir, 0o755); err != nil {
+	lower, err := empty()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "--rbind", "/dev", filepath.Join(d.dir, "dev")).CombinedOutput(); err != nil {
+	// What a test writes is kept in memory, and goes with the mount.
+	own := harness.Dir(t)
+	d := &debian{t: t, dir: filepath.Join(own, "root")}
+	script := `mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=$0,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+mount --rbind /dev "$1/root/dev"`
+	if out, err := exec.Command("bash", "-euc", script, lower, own).CombinedOutput(); err != nil {
 		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", filepath.Join(d.dir, "dev")).CombinedOutput(); err != nil {
+		if out, err := exec.Command("umount", "--recursive", "--lazy", own).CombinedOutput(); err != nil {
 			t.Fatalf("umount: %v\n%s", err, out)
 		}
 	})
@@ -144,11 +164,10 @@ func (d *debian) read(path string) string {
 	return string(text)
 }
 
-// tool returns the path of a tool of test/tools, or what a function of it prints.
+// tool returns the path of a tool of test/tools.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	call := ". test/tools; if declare -F " + name + " >/dev/null; then " + name + "; else tool " + name + "; fi"
-	c := exec.Command("bash", "-euc", call)
+	c := exec.Command("bash", "-euc", `. test/tools; tool "$0"`, name)
 	c.Dir = harness.Repository()
 	out, err := c.Output()
 	if err != nil {
