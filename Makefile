@@ -2,7 +2,7 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build rootfs demo test check bench reliability security screens soak sample mutate docs docs-serve fmt setup clean
+.PHONY: help build rootfs package dist demo test check bench reliability security screens soak sample mutate docs docs-serve fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ROOTFS  ?= bin/rootfs
@@ -12,13 +12,21 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary bin/keybearer
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/keybearer ./cmd/keybearer
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/keybearer ./cmd/keybearer
 
 # What the image holds and nothing else; the tests run the same tree under chroot. Its owner is set by whoever uses it.
 rootfs: build
 	install -D -m 755 bin/keybearer $(ROOTFS)/usr/bin/keybearer
 	install -D -m 644 /etc/ssl/certs/ca-certificates.crt $(ROOTFS)/etc/ssl/certs/ca-certificates.crt
 	install -d -m 700 $(ROOTFS)/data
+
+package: build ## make the Debian package in dist/, with the bill of materials (SBOM) of what is in it
+	@test/setup package
+	@VERSION='$(VERSION)' packaging/stage bin/keybearer
+	@VERSION='$(VERSION)' packaging/package bin/keybearer $$(go env GOARCH)
+
+dist: package ## all that is released for this platform: package, archive, SBOM, checksums
+	cd dist && sha256sum keybearer_* >SHA256SUMS
 
 demo: ## see it work: a server, a destination, an app, the refusals and the audit lines
 	CGO_ENABLED=0 go run ./cmd/keybearer demo
