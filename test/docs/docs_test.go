@@ -23,6 +23,10 @@ var elsewhere = map[string]string{
 	"make mutate":      "runs the tests of each guarding package a thousand times",
 	"make screens":     "its test runs with all others; it draws the pictures anew",
 	"make soak":        "takes hours; a small share of it runs with all tests",
+	"make docs":        "test/site builds the site with all others",
+	"make docs-serve":  "test/site serves the site in the same way",
+	"make dist":        "test/packages makes the same with all others",
+	"make sample":      "makes what a release leaves behind; test/upgrade opens those that there are",
 	"make reliability": "its tests run with all others; it writes the page anew",
 }
 
