@@ -74,8 +74,29 @@ func TestAServerIsReadyDegradedOrUnavailable(t *testing.T) {
 	}
 }
 
+// A server that starts while its keyring is away has nothing in memory: it must not take the place of one that has.
+func TestWhatNeverWorkedIsNotDoneWithout(t *testing.T) {
+	w := newWard()
+	w.errs["keyring"] = keybearer.NewError(keybearer.KeyringUnavailable, "Vault is sealed")
+	for _, want := range []Status{Unavailable, Unavailable} {
+		if got := w.after(2 * time.Second); got != want {
+			t.Errorf("the keyring never answered: %s, want %s", got, want)
+		}
+	}
+	w.errs = map[string]error{}
+	if got := w.after(2 * time.Second); got != Ready {
+		t.Errorf("it answers: %s", got)
+	}
+	w.errs["keyring"] = keybearer.NewError(keybearer.KeyringUnavailable, "Vault is sealed")
+	if got := w.after(2 * time.Second); got != Degraded {
+		t.Errorf("it has answered before: %s", got)
+	}
+}
+
 func TestTheCauseIsToldInWords(t *testing.T) {
 	w := newWard()
+	w.after(0) // all has worked
+	w.at = w.at.Add(keepTime)
 	w.errs["store"] = keybearer.NewError(keybearer.StoreUnavailable, "the database does not answer").WithHint("look at PostgreSQL")
 	server := httptest.NewServer(w.Handler(http.NotFoundHandler()))
 	defer server.Close()
