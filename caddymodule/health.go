@@ -17,10 +17,7 @@ func (e *engine) checkHealth(a *App) {
 	c := e.core
 	grace := func(setting time.Duration, usual time.Duration) time.Duration { return max(0, cmp.Or(setting, usual)) }
 	checks := []health.Check{
-		{Part: "store", Grace: grace(setting(a.StoreMaxStale), time.Minute), Ask: func(ctx context.Context) error {
-			_, err := c.store.Sequence(ctx)
-			return err
-		}},
+		{Part: "store", Grace: grace(setting(a.StoreMaxStale), time.Minute), Ask: c.askStore},
 		{Part: "keyring", Grace: grace(setting(a.KeyringMaxStale), 15*time.Minute), Ask: c.askKeyring},
 		{Part: "audit", Ask: func(context.Context) error { return c.auditor.Ready() }},
 	}
@@ -39,20 +36,31 @@ func (e *engine) working(ctx context.Context) map[string]bool {
 	return parts
 }
 
+// behind is how long ago the changes of the store may have been known to be complete: a multiple of what following them ever takes.
+const behind = 5 * time.Second
+
+// askStore returns nil when the store answers and its changes are followed. Records whose changes are not followed are not relied on for long, even
+// while the store answers everything else.
+func (c *core) askStore(ctx context.Context) error {
+	if _, err := c.store.Sequence(ctx); err != nil {
+		return err
+	}
+	if f, ok := c.store.(keybearer.Follower); ok && time.Since(f.Current()) >= behind {
+		return keybearer.NewError(keybearer.StoreUnavailable, "the store answers, and what others change in it is not heard of").
+			WithHint("look in the log for why its changes cannot be followed, and at keybearer doctor")
+	}
+	return nil
+}
+
 // noSecret is what no keyring opens, and none that works fails to answer.
 var noSecret = []byte("vault:v1:" + base64.StdEncoding.EncodeToString(make([]byte, 64)))
 
-// askKeyring returns nil when the keyring answers. It goes around the meter: what it asks for must fail.
+// askKeyring returns nil when the keyring opens secrets, which is all that requests need of it; its other rights are for the doctor. It goes around the
+// meter: what it asks for must fail.
 func (c *core) askKeyring(ctx context.Context) error {
-	if k, ok := c.bare.(keybearer.OpenOnly); ok && k.OpenOnly() {
-		_, err := c.bare.Open(ctx, "keybearer-probe", keybearer.SealContext{}, noSecret)
-		if errors.Is(err, keybearer.ErrUnopenable) && !errors.Is(err, keybearer.ErrRefused) {
-			return nil
-		}
-		return err
+	_, err := c.bare.Open(ctx, "keybearer-probe", keybearer.SealContext{}, noSecret)
+	if errors.Is(err, keybearer.ErrUnopenable) && !errors.Is(err, keybearer.ErrRefused) {
+		return nil
 	}
-	if _, err := c.bare.KeyVersion(ctx, "keybearer-probe"); keybearer.CodeOf(err) != keybearer.NotFound {
-		return err
-	}
-	return nil
+	return err
 }
