@@ -7,6 +7,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/health"
 )
@@ -15,16 +17,32 @@ import (
 // configuration says.
 func (e *engine) checkHealth(a *App) {
 	c := e.core
-	grace := func(setting time.Duration, usual time.Duration) time.Duration { return max(0, cmp.Or(setting, usual)) }
 	checks := []health.Check{
-		{Part: "store", Grace: grace(setting(a.StoreMaxStale), time.Minute), Ask: c.askStore},
-		{Part: "keyring", Grace: grace(setting(a.KeyringMaxStale), 15*time.Minute), Ask: c.askKeyring},
+		{Part: "store", Grace: a.storeGrace, Ask: c.askStore},
+		{Part: "keyring", Grace: a.keyringGrace, Ask: c.askKeyring},
 		{Part: "audit", Ask: func(context.Context) error { return c.auditor.Ready() }},
 	}
 	if c.anchor != nil {
 		checks = append(checks, health.Check{Part: "anchor", Ask: func(context.Context) error { return c.anchor.Holds() }})
 	}
 	e.health = health.New(checks...)
+}
+
+// effective is what a part makes of a setting.
+func effective(d *caddy.Duration, usual time.Duration) time.Duration {
+	return max(0, cmp.Or(setting(d), usual))
+}
+
+func (a *App) storeGrace(error) time.Duration { return effective(a.StoreMaxStale, time.Minute) }
+
+// keyringGrace is how long opened secrets serve: within their own time always, and longer as long as the keyring says nothing. One that answers and opens
+// nothing has said that they are void.
+func (a *App) keyringGrace(err error) time.Duration {
+	own := effective(a.SecretTTL, 5*time.Minute)
+	if errors.Is(err, keybearer.ErrUnopenable) {
+		return own
+	}
+	return max(own, effective(a.KeyringMaxStale, 15*time.Minute))
 }
 
 // working returns whether each part works.

@@ -101,3 +101,27 @@ func TestAStoreThatIsNotFollowedDoesNotWork(t *testing.T) {
 		t.Errorf("a store of one process: %v", err)
 	}
 }
+
+// How long a server whose keyring does not open is well enough to be asked is how long the request path serves what it opened before.
+func TestTheKeyringsGraceIsThatOfOpenedSecrets(t *testing.T) {
+	away := keybearer.NewError(keybearer.KeyringUnavailable, "")
+	refuses := keybearer.NewError(keybearer.KeyringUnavailable, "").Wrap(keybearer.ErrUnopenable)
+	of := func(d time.Duration) *caddy.Duration { return new(caddy.Duration(d)) }
+	for _, c := range []struct {
+		what       string
+		ttl, stale *caddy.Duration
+		err        error
+		want       time.Duration
+	}{
+		{"away, by default", nil, nil, away, 15 * time.Minute},
+		{"away, and secrets serve their own time at least", nil, of(0), away, 5 * time.Minute},
+		{"away, and nothing is kept", of(0), of(0), away, 0},
+		{"away, and nothing is kept but while it is", of(0), of(time.Minute), away, time.Minute},
+		{"it answers, and refuses", nil, nil, refuses, 5 * time.Minute},
+		{"it answers, and nothing is kept", of(0), nil, refuses, 0},
+	} {
+		if got := (&App{SecretTTL: c.ttl, KeyringMaxStale: c.stale}).keyringGrace(c.err); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+	}
+}

@@ -27,8 +27,9 @@ type Check struct {
 	Part string
 	// Ask returns nil when the part works. It returns when ctx ends at the latest.
 	Ask func(ctx context.Context) error
-	// Grace is how long requests are served although the part does not work any more. One that never worked has left nothing in memory to serve from.
-	Grace time.Duration
+	// Grace is how long requests are served although the part does not work any more, for the reason that Ask gave; nil: not at all. One that never
+	// worked has left nothing in memory to serve from, and has none.
+	Grace func(error) time.Duration
 }
 
 // Part is the health of one part that everything rests on: store, keyring, audit or anchor.
@@ -110,7 +111,7 @@ func (c *Checker) judge(check *Check, err error) Part {
 	}
 	e := keybearer.AsError(err)
 	part := Part{Name: check.Part, Status: Degraded, Code: e.Code, Detail: e.Message(), Hint: e.Advice(), Since: since.UTC().Truncate(time.Second)}
-	if !c.known[check.Part] || c.at.Sub(since) >= check.Grace {
+	if !c.known[check.Part] || check.Grace == nil || c.at.Sub(since) >= check.Grace(err) {
 		part.Status = Unavailable
 	}
 	return part

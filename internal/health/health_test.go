@@ -26,7 +26,7 @@ type ward struct {
 func newWard() *ward {
 	w := &ward{at: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), errs: map[string]error{}}
 	part := func(name string, grace time.Duration) Check {
-		return Check{Part: name, Grace: grace, Ask: func(context.Context) error { return w.errs[name] }}
+		return Check{Part: name, Grace: func(error) time.Duration { return grace }, Ask: func(context.Context) error { return w.errs[name] }}
 	}
 	w.Checker = New(part("store", time.Minute), part("keyring", 15*time.Minute), part("audit", 0))
 	w.now = func() time.Time { return w.at }
