@@ -15,13 +15,16 @@ const patience = 5 * time.Second
 // await waits for the server's socket when somebody types, since "keybearer run &" returns before the server listens. Scripts are told at once, and so
 // is who named a server elsewhere. It reports nothing: the command that follows says what is wrong.
 func (c *cli) await(ctx context.Context) {
-	cfg, err := c.serverConfig()
-	if err != nil || cfg.Socket == "" || !isTerminal(c.err) {
+	if !isTerminal(c.err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for told := false; ; {
+		cfg, err := c.serverConfig() // asked each time: which server is meant may depend on what is there
+		if err != nil || cfg.Socket == "" {
+			return
+		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", cfg.Socket)
 		if err == nil {
 			_ = conn.Close()

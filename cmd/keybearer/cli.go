@@ -21,6 +21,7 @@ type cli struct {
 	out, err io.Writer
 	getenv   func(string) string
 	now      func() time.Time
+	service  string // home of the machine's service
 
 	style, errStyle style // of out and err
 	format          format
@@ -31,7 +32,7 @@ type cli struct {
 func newCLI() *cli {
 	return &cli{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		getenv: os.Getenv, now: time.Now,
+		getenv: os.Getenv, now: time.Now, service: serviceHome,
 		style: styleFor(os.Stdout, os.Getenv), errStyle: styleFor(os.Stderr, os.Getenv),
 		format: asTable,
 	}

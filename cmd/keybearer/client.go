@@ -15,13 +15,23 @@ import (
 	"github.com/keybearer/keybearer/internal/admin"
 )
 
+// serviceHome is where the service of the package keeps everything; root and the service's user alone see into it.
+const serviceHome = "/var/lib/keybearer"
+
 // serverConfig reads where the admin API is from the environment: the socket in KEYBEARER_HOME, or what KEYBEARER_ADDR names,
-// "https://host:port" with the token in KEYBEARER_TOKEN_FILE, or "unix/<path>". Errors name what to set.
+// "https://host:port" with the token in KEYBEARER_TOKEN_FILE, or "unix/<path>". Errors name what to set. Who names nothing and never ran a server of
+// their own means the service of this machine, if they may see it.
 func (c *cli) serverConfig() (admin.ClientConfig, error) {
 	address := strings.TrimSpace(c.getenv("KEYBEARER_ADDR"))
 	if address == "" {
 		home, err := c.home()
-		return admin.ClientConfig{Socket: filepath.Join(home, "admin.sock")}, err
+		if err != nil {
+			return admin.ClientConfig{}, err
+		}
+		if service := filepath.Join(c.service, "admin.sock"); c.getenv("KEYBEARER_HOME") == "" && !exists(home) && exists(service) {
+			return admin.ClientConfig{Socket: service}, nil
+		}
+		return admin.ClientConfig{Socket: filepath.Join(home, "admin.sock")}, nil
 	}
 	for _, prefix := range []string{"unix//", "unix:", "/"} {
 		if path, ok := strings.CutPrefix(address, prefix); ok {
@@ -51,11 +61,11 @@ func (c *cli) client() (*admin.Client, error) {
 // with wraps a function that needs a client as what a command runs. At a terminal it waits for a server that is about to start.
 func (c *cli) with(fn func(ctx context.Context, client *admin.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		c.await(cmd.Context())
 		client, err := c.client()
 		if err != nil {
 			return err
 		}
-		c.await(cmd.Context())
 		return fn(cmd.Context(), client, args)
 	}
 }

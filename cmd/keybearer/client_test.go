@@ -48,6 +48,33 @@ func TestServerConfig(t *testing.T) {
 	}
 }
 
+// Commands reach the service of the machine when nothing else is named and nothing else was ever there, so that none of them surprises a server in production.
+func TestTheServiceIsMeantByWhoHasNoServer(t *testing.T) {
+	service, empty, own := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, file := range []string{filepath.Join(service, "admin.sock"), filepath.Join(own, "keybearer", "keybearer.db")} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		name, service, data, home, want string
+	}{
+		{"nothing of one's own", service, empty, "", filepath.Join(service, "admin.sock")},
+		{"a server of one's own, that does not run", service, own, "", filepath.Join(own, "keybearer", "admin.sock")},
+		{"a home that is named, and not there", service, empty, "/srv/kb", "/srv/kb/admin.sock"},
+		{"no service", filepath.Join(service, "none"), empty, "", filepath.Join(empty, "keybearer", "admin.sock")},
+	} {
+		t.Setenv("XDG_DATA_HOME", x.data)
+		t.Setenv("KEYBEARER_HOME", "")
+		c, _, _ := testCLI(asTable)
+		c.service = x.service
+		c.getenv = func(name string) string { return map[string]string{"KEYBEARER_HOME": x.home}[name] }
+		if cfg, err := c.serverConfig(); err != nil || cfg.Socket != x.want {
+			t.Errorf("%s: %q, %v; want %q", x.name, cfg.Socket, err, x.want)
+		}
+	}
+}
+
 func TestAllReadsEveryPage(t *testing.T) {
 	const total = 2500
 	fetched := 0

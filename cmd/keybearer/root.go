@@ -25,7 +25,8 @@ through it and names a credential; Keybearer checks that this app may use it for
 the Authorization header, and sends the request over verified TLS.
 
 The commands below talk to a running server over the socket admin.sock in KEYBEARER_HOME (default: keybearer
-in the user's data directory). KEYBEARER_ADDR and KEYBEARER_TOKEN_FILE name another one.
+in the user's data directory, or else, where that was never made, the service's in /var/lib/keybearer).
+KEYBEARER_ADDR and KEYBEARER_TOKEN_FILE name another one.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed, 2 usage,
 3 not found, 4 refused, 5 conflict, 6 unreachable.`,
@@ -64,7 +65,7 @@ Data goes to standard output, everything else to standard error. Exit codes: 0 o
 	}
 	add(groupServe, c.runCommand(), c.demoCommand())
 	add(groupManage, c.scopeCommand(), c.credentialCommand(), c.grantCommand(), c.domainCommand(), c.callerCommand(), c.operatorCommand(),
-		c.exportCommand(), c.applyCommand(), c.migrateCommand(), c.anchorCommand())
+		c.exportCommand(), c.applyCommand(), c.migrateCommand(), c.backupCommand(), c.anchorCommand())
 	add(groupLook, c.checkCommand(), c.usageCommand(), c.attentionCommand(), c.auditCommand(), c.whoamiCommand(), c.healthCommand(), c.doctorCommand())
 	add(groupCaddy, c.validateCommand())
 	add(groupCaddy, c.caddyCommands()...)

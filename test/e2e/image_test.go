@@ -21,6 +21,7 @@ type dockerfile struct {
 	env                       []string
 	user, dir                 string
 	entrypoint, command, copy []string
+	health                    []string
 }
 
 func readDockerfile(t *testing.T) (d dockerfile) {
@@ -51,7 +52,10 @@ func readDockerfile(t *testing.T) (d dockerfile) {
 			d.command = list(rest)
 		case "COPY":
 			d.copy = append(d.copy, rest)
-		case "", "#", "EXPOSE", "VOLUME", "HEALTHCHECK":
+		case "HEALTHCHECK":
+			_, command, _ := strings.Cut(rest, "CMD ")
+			d.health = list(command)
+		case "", "#", "EXPOSE", "VOLUME":
 		default:
 			t.Fatalf("instruction %s: this test does not know what it does to the tree", instruction)
 		}
@@ -141,9 +145,19 @@ func TestImageUnderChroot(t *testing.T) {
 	if want := fmt.Sprintf("Uid:\t%[1]s\t%[1]s\t%[1]s\t%[1]s\n", uid); !strings.Contains(string(status), want) || !strings.Contains(string(status), "CapEff:\t0000000000000000\n") {
 		t.Errorf("it runs as\n%s", status)
 	}
-	cli("", "doctor")
+	healthy := func() int {
+		c := inside()
+		c.Args = append(c.Args[:len(c.Args)-len(d.entrypoint)], d.health...)
+		return harness.Run(t, c, "").Code
+	}
+	if code := healthy(); code != 0 {
+		t.Errorf("%s is not healthy: exit code %d", d.health, code)
+	}
 	cli("", "scope", "create", "docs")
 	p.Stop(t)
+	if code := healthy(); code != 6 {
+		t.Errorf("%s says exit code %d when nobody answers", d.health, code)
+	}
 
 	pem, err := os.ReadFile(ca.File)
 	if err != nil {
