@@ -308,6 +308,7 @@ func openEngine(a *App) (_ *engine, err error) {
 	}
 	e.add(e.proxy.Close)
 	e.checkHealth(a)
+	go e.health.Report(context.Background()) // so that it knows what works before anybody asks
 	e.tellMeter()
 	return e, nil
 }

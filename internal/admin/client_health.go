@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/health"
@@ -33,8 +34,16 @@ func (c *Client) Health(ctx context.Context, live bool) (health.Report, error) {
 		return report, c.unreachable(err)
 	}
 	defer res.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&report); err != nil || report.Status == "" {
+	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&report); err != nil || !understood(report) {
 		return report, c.foreign("it answered "+res.Status, err)
 	}
 	return report, nil
+}
+
+// understood reports whether a report says nothing but what one of ours can.
+func understood(r health.Report) bool {
+	known := func(s health.Status) bool {
+		return s == health.Ready || s == health.Degraded || s == health.Unavailable
+	}
+	return known(r.Status) && !slices.ContainsFunc(r.Parts, func(p health.Part) bool { return !known(p.Status) })
 }

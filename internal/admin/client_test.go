@@ -479,3 +479,24 @@ func TestTrialsThroughTheClient(t *testing.T) {
 	_, err = l.DiscardTrial(ctx, crm)
 	wantCode(t, err, keybearer.Conflict)
 }
+
+// A probe believes nobody else: what another program on the socket calls its status says nothing.
+func TestTheHealthOfSomethingElseIsNone(t *testing.T) {
+	for _, answer := range []string{`{}`, `{"status":"up"}`, `{"status":"ready","parts":[{"part":"store","status":"fine"}]}`} {
+		listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) })}
+		go func() { _ = server.Serve(listener) }()
+		t.Cleanup(func() { _ = server.Close() })
+		c, err := admin.NewClient(admin.ClientConfig{Socket: listener.Addr().String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		if report, err := c.Health(t.Context(), false); keybearer.CodeOf(err) != keybearer.ServerUnreachable {
+			t.Errorf("%s: %+v, %v", answer, report, err)
+		}
+	}
+}

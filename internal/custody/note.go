@@ -69,6 +69,7 @@ type notes struct {
 	mu   sync.Mutex // of those who ask
 	all  map[string]note
 	stop func() // nil until the store tells
+	shut bool   // nobody is told any more
 
 	told  sync.Mutex
 	again map[string]string // ids of credentials to be read again, and of their scopes
@@ -95,20 +96,24 @@ func (n *notes) tell(changes []keybearer.Change) {
 	}
 }
 
-// close lets go of the store.
+// close lets go of the store, for good.
 func (n *notes) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.shut = true
 	if n.stop != nil {
 		n.stop()
 		n.stop = nil
 	}
 }
 
-// each calls fn for the note of every live credential. fn must be quick.
+// each calls fn for the note of every live credential. fn must be quick. It returns [keybearer.StoreUnavailable] once n is closed.
 func (n *notes) each(ctx context.Context, store keybearer.Store, fn func(note)) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.shut { // a store outlives who asks
+		return keybearer.NewError(keybearer.StoreUnavailable, "it has been closed")
+	}
 	if n.stop == nil {
 		n.again, n.lost = map[string]string{}, true
 		n.stop = store.Watch(n.tell)

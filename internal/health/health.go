@@ -27,8 +27,9 @@ type Check struct {
 	Part string
 	// Ask returns nil when the part works. It returns when ctx ends at the latest.
 	Ask func(ctx context.Context) error
-	// Grace is how long requests are served although the part does not work.
-	Grace time.Duration
+	// Grace is how long requests are served although the part does not work any more, for the reason that Ask gave; nil: not at all. One that never
+	// worked has left nothing in memory to serve from, and has none.
+	Grace func(error) time.Duration
 }
 
 // Part is the health of one part that everything rests on: store, keyring, audit or anchor.
@@ -61,12 +62,13 @@ type Checker struct {
 	mu    sync.Mutex // held while the parts are asked: who comes meanwhile gets the same answer
 	last  Report
 	at    time.Time
-	since map[string]time.Time
+	since map[string]time.Time // of parts that do not work
+	known map[string]bool      // parts that have worked
 }
 
 // New returns a Checker of these parts.
 func New(checks ...Check) *Checker {
-	return &Checker{checks: checks, now: time.Now, since: map[string]time.Time{}}
+	return &Checker{checks: checks, now: time.Now, since: map[string]time.Time{}, known: map[string]bool{}}
 }
 
 // Report asks all parts side by side, or returns what they said within the last second.
@@ -99,16 +101,17 @@ func (c *Checker) Report(ctx context.Context) Report {
 func (c *Checker) judge(check *Check, err error) Part {
 	if err == nil {
 		delete(c.since, check.Part)
+		c.known[check.Part] = true
 		return Part{Name: check.Part, Status: Ready}
 	}
-	since, known := c.since[check.Part]
-	if !known {
+	since, before := c.since[check.Part]
+	if !before {
 		since = c.at
 		c.since[check.Part] = since
 	}
 	e := keybearer.AsError(err)
 	part := Part{Name: check.Part, Status: Degraded, Code: e.Code, Detail: e.Message(), Hint: e.Advice(), Since: since.UTC().Truncate(time.Second)}
-	if c.at.Sub(since) >= check.Grace {
+	if !c.known[check.Part] || check.Grace == nil || c.at.Sub(since) >= check.Grace(err) {
 		part.Status = Unavailable
 	}
 	return part

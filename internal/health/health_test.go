@@ -26,7 +26,7 @@ type ward struct {
 func newWard() *ward {
 	w := &ward{at: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), errs: map[string]error{}}
 	part := func(name string, grace time.Duration) Check {
-		return Check{Part: name, Grace: grace, Ask: func(context.Context) error { return w.errs[name] }}
+		return Check{Part: name, Grace: func(error) time.Duration { return grace }, Ask: func(context.Context) error { return w.errs[name] }}
 	}
 	w.Checker = New(part("store", time.Minute), part("keyring", 15*time.Minute), part("audit", 0))
 	w.now = func() time.Time { return w.at }
@@ -74,8 +74,29 @@ func TestAServerIsReadyDegradedOrUnavailable(t *testing.T) {
 	}
 }
 
+// A server that starts while its keyring is away has nothing in memory: it must not take the place of one that has.
+func TestWhatNeverWorkedIsNotDoneWithout(t *testing.T) {
+	w := newWard()
+	w.errs["keyring"] = keybearer.NewError(keybearer.KeyringUnavailable, "Vault is sealed")
+	for _, want := range []Status{Unavailable, Unavailable} {
+		if got := w.after(2 * time.Second); got != want {
+			t.Errorf("the keyring never answered: %s, want %s", got, want)
+		}
+	}
+	w.errs = map[string]error{}
+	if got := w.after(2 * time.Second); got != Ready {
+		t.Errorf("it answers: %s", got)
+	}
+	w.errs["keyring"] = keybearer.NewError(keybearer.KeyringUnavailable, "Vault is sealed")
+	if got := w.after(2 * time.Second); got != Degraded {
+		t.Errorf("it has answered before: %s", got)
+	}
+}
+
 func TestTheCauseIsToldInWords(t *testing.T) {
 	w := newWard()
+	w.after(0) // all has worked
+	w.at = w.at.Add(keepTime)
 	w.errs["store"] = keybearer.NewError(keybearer.StoreUnavailable, "the database does not answer").WithHint("look at PostgreSQL")
 	server := httptest.NewServer(w.Handler(http.NotFoundHandler()))
 	defer server.Close()

@@ -47,6 +47,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, p *Pass, resp 
 	if h.tunnel != nil {
 		run()
 	} else {
+		p.introduce()
 		h.tunnels.group.Go(run)
 	}
 	return nil

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -72,15 +73,11 @@ func (p *Pass) measure() {
 // tracerName says who made our spans.
 const tracerName = "github.com/keybearer/keybearer"
 
-// trace writes the spans of a request, all at once and behind the work: what is not traced pays nothing for it. They hold no path, query or header, and
-// no name that the caller made up.
-func (p *Pass) trace() {
+// introduce tells the frame's span what is known of the request, if there is one: before the frame ends it.
+func (p *Pass) introduce() {
 	t, e := &p.times, &p.event
-	tracer := t.span.TracerProvider().Tracer(tracerName)
-	in := trace.ContextWithSpan(context.Background(), t.span)
-	span := func(parent context.Context, phase metrics.Phase, i *interval, attributes ...attribute.KeyValue) trace.Span {
-		_, s := tracer.Start(parent, "keybearer."+phase.String(), trace.WithTimestamp(i.began), trace.WithAttributes(attributes...))
-		return s
+	if t.span == nil {
+		return
 	}
 	about := []attribute.KeyValue{
 		attribute.String("keybearer.request_id", e.ID),
@@ -93,12 +90,32 @@ func (p *Pass) trace() {
 		about = append(about, attribute.String("keybearer.caller", e.Caller))
 	}
 	if e.Rule != "" {
-		about = append(about, attribute.String("keybearer.rule", e.Rule))
+		about = append(about, attribute.String("keybearer.rule", withoutPath(e.Rule)))
 	}
 	if e.Code != "" {
 		about = append(about, attribute.String("keybearer.code", string(e.Code)))
 	}
 	t.span.SetAttributes(about...)
+}
+
+// withoutPath cuts the path off a rule: it may be all that is secret about a destination.
+func withoutPath(rule string) string {
+	scheme, rest, _ := strings.Cut(rule, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + host
+}
+
+// trace writes the spans of a request, all at once and behind the work: what is not traced pays nothing for it. They hold no path, query or header, and
+// no name that the caller made up.
+func (p *Pass) trace() {
+	p.introduce()
+	t, e := &p.times, &p.event
+	tracer := t.span.TracerProvider().Tracer(tracerName)
+	in := trace.ContextWithSpan(context.Background(), t.span)
+	span := func(parent context.Context, phase metrics.Phase, i *interval, attributes ...attribute.KeyValue) trace.Span {
+		_, s := tracer.Start(parent, "keybearer."+phase.String(), trace.WithTimestamp(i.began), trace.WithAttributes(attributes...))
+		return s
+	}
 	end := func(s trace.Span, i *interval, failed bool) {
 		if failed {
 			s.SetAttributes(attribute.String("error.type", string(e.Code)))

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -121,7 +122,11 @@ func TestStaleSecretsAreCounted(t *testing.T) {
 func TestATracedRequestHasSpans(t *testing.T) {
 	m := metrics.New("test")
 	l := newLab(t, metered(m))
-	l.credential("crm", l.bearer(), "s3cret")
+	terms := l.bearer()
+	for i := range terms.Rules {
+		terms.Rules[i].Path = "/services/T0/path-is-secret"
+	}
+	l.credential("crm", terms, "s3cret")
 	exporter := tracetest.NewInMemoryExporter()
 	provider := trace.NewTracerProvider(trace.WithSyncer(exporter))
 	frame := func(url, credential string) (spans tracetest.SpanStubs) {
@@ -182,6 +187,41 @@ func TestATracedRequestHasSpans(t *testing.T) {
 	unknown := frame("http://made-up.example/", "made-up/name")
 	if text := fmt.Sprintf("%+v", unknown); strings.Contains(text, "made-up") {
 		t.Errorf("the spans hold what the caller made up: %s", text)
+	}
+}
+
+// The frame's span of a WebSocket ends when the WebSocket begins.
+func TestATracedWebSocketIsTold(t *testing.T) {
+	l := newLab(t)
+	l.echoes()
+	l.credential("crm", l.sockets(), "s3cret")
+	exporter := tracetest.NewInMemoryExporter()
+	tracer := trace.NewTracerProvider(trace.WithSyncer(exporter)).Tracer("frame")
+	h := must(l.proxy.Handler(Route{}))
+	ended := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, span := tracer.Start(r.Context(), "outbound")
+		h.ServeHTTP(w, r.WithContext(ctx))
+		span.End()
+		close(ended)
+	}))
+	defer server.Close()
+	s := l.socket(server.Listener.Addr().String())
+	<-ended
+	var about []string
+	for _, span := range exporter.GetSpans() {
+		for _, a := range span.Attributes {
+			about = append(about, span.Name+" "+string(a.Key)+"="+a.Value.Emit())
+		}
+	}
+	for _, want := range []string{"outbound keybearer.request_id=" + s.resp.Header.Get("Keybearer-Request-Id"), "outbound keybearer.credential=crm"} {
+		if !slices.Contains(about, want) {
+			t.Errorf("no %s: %v", want, about)
+		}
+	}
+	s.Close()
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
