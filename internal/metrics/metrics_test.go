@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -314,6 +315,37 @@ func TestASourceThatFailsSaysNothing(t *testing.T) {
 	if values, _ := gather(t, m); len(nonzero(values)) != 0 {
 		t.Errorf("%v", values)
 	}
+}
+
+// A count that takes longer than a scrape waits is not begun anew by each.
+func TestALongCountGoesOnBehindTheScrape(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, asked := New(""), 0
+		stop := m.Follow(&Source{Credentials: func(ctx context.Context) ([]Count, error) {
+			asked++
+			select {
+			case <-time.After(12 * time.Second):
+				return []Count{{"docs", keybearer.Active, 7}}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}})
+		for scrape := range 2 {
+			if values, _ := gather(t, m); len(nonzero(values)) != 0 {
+				t.Errorf("scrape %d: %v", scrape, values)
+			}
+		}
+		values, _ := gather(t, m)
+		if values["keybearer_credentials{scope=docs,state=active}"] != 7 || asked != 1 {
+			t.Errorf("%v, asked %d times", values, asked)
+		}
+		gather(t, m)
+		before := time.Now()
+		stop() // while the second count is under way
+		if time.Since(before) != 0 || asked != 2 {
+			t.Errorf("it took %s to end the second of %d counts", time.Since(before), asked)
+		}
+	})
 }
 
 func TestNamesAndLabelsAreThoseOfTheContract(t *testing.T) {

@@ -35,8 +35,12 @@ type Count struct {
 // Expiring is the state of active credentials that will end within 14 days.
 const Expiring keybearer.State = "expiring"
 
-// lookTime is how long a source may take to count.
-const lookTime = 5 * time.Second
+// lookTime is how long a scrape waits for a source. The first count of very many credentials takes longer: it goes on, for countTime, and a later scrape has
+// it.
+const (
+	lookTime  = 5 * time.Second
+	countTime = 5 * time.Minute
+)
 
 // states asks the newest source.
 type states struct {
@@ -44,6 +48,16 @@ type states struct {
 
 	mu      sync.Mutex
 	sources []*Source // of cores that are open; the newest is last
+	looking *look     // for credentials, that took longer than a scrape waits; nil: none is
+}
+
+// look is one count of the credentials under way.
+type look struct {
+	of     *Source
+	cancel context.CancelFunc
+	done   chan struct{}
+	counts []Count
+	err    error
 }
 
 func newStates() *states {
@@ -70,8 +84,13 @@ func (m *Meter) Follow(s *Source) (stop func()) {
 	m.states.sources = append(m.states.sources, s)
 	return func() {
 		m.states.mu.Lock()
-		defer m.states.mu.Unlock()
 		m.states.sources = slices.DeleteFunc(m.states.sources, func(other *Source) bool { return other == s })
+		l := m.states.looking
+		m.states.mu.Unlock()
+		if l != nil && l.of == s { // nothing is asked of it any more when this returns
+			l.cancel()
+			<-l.done
+		}
 	}
 }
 
@@ -116,15 +135,43 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	if source.Credentials == nil {
 		return
 	}
-	counts, err := source.Credentials(ctx)
-	if err != nil {
-		return // the store is away, which part_up says
-	}
-	for _, c := range counts {
+	for _, c := range s.count(ctx, source) {
 		if c.State == Expiring {
 			gauge(s.expiring, float64(c.N), c.Scope)
 		} else {
 			gauge(s.credentials, float64(c.N), c.Scope, string(c.State))
 		}
 	}
+}
+
+// count asks the source for its credentials, or waits for the answer to an earlier question. Nil says that there is none in time, or that it failed: then
+// the store is away, which part_up says.
+func (s *states) count(ctx context.Context, source *Source) []Count {
+	s.mu.Lock()
+	l := s.looking
+	if l == nil || l.of != source {
+		l = &look{of: source, done: make(chan struct{})}
+		s.looking = l
+		var ctx context.Context
+		ctx, l.cancel = context.WithTimeout(context.Background(), countTime)
+		go func() {
+			defer l.cancel()
+			l.counts, l.err = source.Credentials(ctx)
+			close(l.done)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.looking == l {
+				s.looking = nil
+			}
+		}()
+	}
+	s.mu.Unlock()
+	select {
+	case <-l.done:
+		if l.err == nil {
+			return l.counts
+		}
+	case <-ctx.Done():
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"time"
 
@@ -67,7 +68,9 @@ func (p *Pass) measure() {
 	if t.destination.took > 0 {
 		m.Observe(metrics.Destination, t.destination.took, x)
 	}
-	m.Observe(metrics.Total, total, x)
+	if e.DestinationStatus != http.StatusSwitchingProtocols { // how long people keep a WebSocket open says nothing of speed
+		m.Observe(metrics.Total, total, x)
+	}
 }
 
 // tracerName says who made our spans.
