@@ -26,6 +26,6 @@ VOLUME /data
 WORKDIR /data
 USER 65532:65532
 # 0 when all is well; 1 when something has failed, 6 when the server does not answer: both are unhealthy.
-HEALTHCHECK --start-period=20s --timeout=10s CMD ["/usr/bin/keybearer", "doctor"]
+HEALTHCHECK --start-period=20s --timeout=10s CMD ["/usr/bin/keybearer", "health"]
 ENTRYPOINT ["/usr/bin/keybearer"]
 CMD ["run"]

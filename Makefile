@@ -2,14 +2,14 @@
 # Tools and test programs are kept in $XDG_CACHE_HOME/keybearer (or ~/.cache/keybearer), never in the tree.
 
 .DEFAULT_GOAL := help
-.PHONY: help build rootfs package dist demo test check bench reliability security screens soak mutate fmt setup clean
+.PHONY: help build rootfs package dist demo test check bench reliability security screens soak sample mutate docs docs-serve fmt setup clean
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ROOTFS  ?= bin/rootfs
 LDFLAGS  = -s -w -X github.com/caddyserver/caddy/v2.CustomBinaryName=keybearer -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary bin/keybearer
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/keybearer ./cmd/keybearer
@@ -52,8 +52,18 @@ screens: ## draw every screen of the console for docs/screens
 soak: ## run what takes hours (SOAK_TIME=75m of it fuzzing), and write what was seen into docs/soak.md
 	@test/run soak
 
+sample: ## keep a sample of this version for the tests of upgrades: make sample NAME=v1.2.0 FORMER=path/of/the/last/binary
+	@test/run sample "$(NAME)" "$(FORMER)"
+
 mutate: ## break the guards one at a time, see that a test fails, and write docs/mutation.md; options in MUTATE="-only policy"
 	go run ./test/mutate $(MUTATE)
+
+docs: ## build the documentation as a site, into bin/site
+	@KEYBEARER_VERSION='$(VERSION)' site/build
+
+docs-serve: docs build ## show that site on this machine, on the port KEYBEARER_DOCS_PORT or 8000
+	@echo 'http://127.0.0.1:$(or $(KEYBEARER_DOCS_PORT),8000)/   (Ctrl-C ends it)'
+	@bin/keybearer run --config site/Caddyfile
 
 fmt: ## format all Go files
 	@test/run fmt

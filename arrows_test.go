@@ -43,6 +43,12 @@ var mayImport = map[string][]string{
 	"/internal/manifest":    {"", "/policy", "/internal/admin"}, // a client of the admin API
 	"/caddymodule":          {"*"},
 	"/cmd/keybearer":        {"*"},
+
+	// What apps are, in houses of their own.
+	"/examples/go/proxy":          {},
+	"/examples/go/gateway":        {},
+	"/examples/unchanged/hook":    {},
+	"/examples/webhooks/receiver": {},
 }
 
 // Who may import Caddy, and what the vocabulary and the policy may import at all.

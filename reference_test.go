@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 )
 
 var update = flag.Bool("update", false, "write docs/errors.md anew")
+
+// typed finds in a hint what is typed as it stands: a command, and a name to be filled in, which Markdown would take for a tag.
+var typed = regexp.MustCompile(`\bkeybearer [a-z][^,]*|<[a-z]+>(/<[a-z]+>)*`)
 
 // docs/errors.md is the code table in words, written by: go test . -run TestErrorReference -update
 func TestErrorReference(t *testing.T) {
@@ -34,7 +38,7 @@ destination carries ` + "`Proxy-Status: keybearer; received-status=<n>`" + ` ins
 		if c.Retry {
 			status += ", Retry-After"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %d | %s | %s |\n", c.Code, status, c.Exit, c.Title, c.Hint)
+		fmt.Fprintf(&b, "| `%s` | %s | %d | %s | %s |\n", c.Code, status, c.Exit, c.Title, typed.ReplaceAllString(c.Hint, "`$0`"))
 	}
 	head := "| code | HTTP status | exit code | meaning | what to do |\n|---|---|---|---|---|\n"
 	b.WriteString(head)

@@ -106,7 +106,7 @@ func (p *Postgres) OpenStore(ctx context.Context, logger *slog.Logger) (keybeare
 		return nil, err
 	}
 	return sqlstore.OpenPostgres(ctx, sqlstore.PostgresConfig{
-		DSN: p.dsn, Renew: p.resolve, Node: node, Poll: time.Duration(p.Poll), Wait: openWait, Logger: logger,
+		DSN: p.dsn, Renew: p.resolve, Node: node, Version: version(), Poll: time.Duration(p.Poll), Wait: openWait, Logger: logger,
 	})
 }
 

@@ -384,6 +384,9 @@ func (s *source) everyFieldIsTold(t *testing.T, reached map[string]bool) {
 		}
 	}
 	for typ := range s.types {
+		if typ == "Backup" { // what a command returns, and no configuration
+			continue
+		}
 		for _, f := range s.fields(typ) {
 			if !told[f.json+f.text] {
 				t.Errorf("no grammar leads to %s.%s", typ, f.json)

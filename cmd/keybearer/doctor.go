@@ -61,17 +61,29 @@ func (d *doctor) fail(check string, err error) {
 }
 
 func (c *cli) doctorCommand() *cobra.Command {
+	var config, adapter string
+	var atRest bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check the server and what it keeps, and tell how to mend it",
 		Long: `Check the home directory, the socket, the server, its store, keyring and audit log, the scopes' keys, and credentials and tokens that
 are about to end. Each finding that is not ok comes with its fix. The exit code is 1 when something has failed, and 6 when the
-server cannot be reached.`,
-		Example: "  keybearer doctor\n  keybearer doctor -o json",
+server cannot be reached.
+
+When no server of this machine answers, and with --at-rest without asking one, it looks at what the configuration leads to, reading only: options
+that have changed, the version of the store's schema and what this binary would migrate, space for that, whether store and keyring belong
+together, whether the audit log is whole, the anchor, and which versions are connected to a shared store. That is what to run with a new
+binary before it takes the place of the old one. With --at-rest the exit code is 1 when something keeps this binary from starting or should be
+mended first, and 0 otherwise, also when it would migrate.`,
+		Example: "  keybearer doctor\n  keybearer doctor -o json\n  keybearer doctor --at-rest --config Caddyfile",
 		Args:    need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &doctor{c: c}
-			d.run(cmd.Context())
+			if atRest {
+				d.rest(cmd.Context(), config, adapter)
+			} else if !d.run(cmd.Context()) {
+				d.rest(cmd.Context(), config, adapter)
+			}
 			if err := d.print(); err != nil {
 				return err
 			}
@@ -90,6 +102,8 @@ server cannot be reached.`,
 			return &exitError{status: status}
 		},
 	}
+	cmd.Flags().BoolVar(&atRest, "at-rest", false, "look at what a server keeps, and ask none")
+	configFlags(cmd, &config, &adapter)
 	c.outputFlag(cmd)
 	return cmd
 }
@@ -109,11 +123,12 @@ func (d *doctor) print() error {
 	})
 }
 
-func (d *doctor) run(ctx context.Context) {
+// run asks the server. It returns false when one of this machine does not answer.
+func (d *doctor) run(ctx context.Context) bool {
 	cfg, err := d.c.serverConfig()
 	if err != nil {
 		d.fail("environment", &keybearer.Error{Code: keybearer.Invalid, Detail: err.Error()})
-		return
+		return true
 	}
 	if cfg.Socket != "" {
 		d.home(filepath.Dir(cfg.Socket))
@@ -122,19 +137,20 @@ func (d *doctor) run(ctx context.Context) {
 	client, err := admin.NewClient(cfg)
 	if err != nil {
 		d.fail("server", err)
-		return
+		return true
 	}
 	defer client.Close()
 	scopes, err := all(0, admin.ListQuery{}, func(q admin.ListQuery) (admin.Page[admin.Scope], error) { return client.Scopes(ctx, q) })
 	if err != nil {
 		d.fail("server", err)
-		return
+		return cfg.Socket == "" || keybearer.CodeOf(err) != keybearer.ServerUnreachable
 	}
 	d.ok("server", "answers at %s", cfg.Socket+cfg.Address)
 	d.parts(ctx, client)
 	d.scopes(scopes)
 	d.credentials(ctx, client)
 	d.callers(ctx, client)
+	return true
 }
 
 // parts asks the server whether what it rests on works.

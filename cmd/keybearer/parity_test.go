@@ -141,7 +141,7 @@ var capabilities = []capability{
 
 // besides are commands that are about the server, files and this program, not about what a credential manager does.
 var besides = []string{
-	"run", "demo", "validate", "fmt", "adapt", "completion", "manpage", "version", "export", "apply", "migrate", "anchor", "list-modules", "health", "build-info", "environ",
+	"run", "demo", "validate", "fmt", "adapt", "completion", "manpage", "version", "export", "apply", "migrate", "backup", "anchor", "list-modules", "health", "build-info", "environ",
 }
 
 // elsewhere are operations that the commands above do not need, and why.

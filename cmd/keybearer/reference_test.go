@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keybearer/keybearer"
+	"github.com/keybearer/keybearer/caddymodule"
 	"github.com/keybearer/keybearer/internal/admin"
 	probes "github.com/keybearer/keybearer/internal/health"
 	"github.com/keybearer/keybearer/internal/manifest"
@@ -70,6 +71,7 @@ var documents = []struct {
 	{"migrate keyring", one[admin.KeyMigration]()},
 	{"migrate store", one[admin.StoreMigration]()},
 	{"migrate status", one[migrations]()},
+	{"backup", one[caddymodule.Backup]()},
 	{"anchor show", listOf[anchorLine]()},
 	{"anchor accept", one[anchorLine]()},
 	{"version", one[versionInfo]()},
@@ -180,7 +182,7 @@ false or not known to who asks.
 
 func jsonReference(t *testing.T) string {
 	comments := map[string]string{}
-	for _, dir := range []string{"../..", "../../internal/admin", "../../internal/health", "../../internal/manifest", "."} {
+	for _, dir := range []string{"../..", "../../internal/admin", "../../internal/health", "../../internal/manifest", "../../caddymodule", "."} {
 		readComments(t, dir, comments)
 	}
 	var b strings.Builder
@@ -225,7 +227,7 @@ func jsonReference(t *testing.T) string {
 			case reflect.TypeFor[keybearer.Level]():
 				text = "one of `use`, `view`, `edit`, `administer`"
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, optional, text, strings.ReplaceAll(comments[key(f.owner)+"."+f.Name], "|", `\|`))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, optional, text, strings.NewReplacer("|", `\|`, "<", `\<`).Replace(comments[key(f.owner)+"."+f.Name]))
 		}
 	}
 	return b.String()

@@ -65,7 +65,7 @@ Data goes to standard output, everything else to standard error. Exit codes: 0 o
 	}
 	add(groupServe, c.runCommand(), c.demoCommand())
 	add(groupManage, c.scopeCommand(), c.credentialCommand(), c.grantCommand(), c.domainCommand(), c.callerCommand(), c.operatorCommand(),
-		c.exportCommand(), c.applyCommand(), c.migrateCommand(), c.anchorCommand())
+		c.exportCommand(), c.applyCommand(), c.migrateCommand(), c.backupCommand(), c.anchorCommand())
 	add(groupLook, c.checkCommand(), c.usageCommand(), c.attentionCommand(), c.auditCommand(), c.whoamiCommand(), c.healthCommand(), c.doctorCommand())
 	add(groupCaddy, c.validateCommand())
 	add(groupCaddy, c.caddyCommands()...)

@@ -44,6 +44,9 @@ import (
 	"github.com/keybearer/keybearer"
 )
 
+// ringSuffix ends the name of the ring file.
+const ringSuffix = ".ring"
+
 // Config says where the keys are.
 type Config struct {
 	// Path of the file with the key-encryption key; it names the ring and the lock too. Its directory must exist.
@@ -75,7 +78,7 @@ func Open(c Config) (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keyring{path: c.Path + ".ring", lock: lock}
+	k := &Keyring{path: c.Path + ringSuffix, lock: lock}
 	if k.kek, k.ring, err = load(c, k.path); err != nil {
 		_ = lock.Close()
 		return nil, err
@@ -111,13 +114,11 @@ func load(c Config, ringPath string) (key *kek, r *ring, err error) {
 		}
 		return key, r, nil
 	case key != nil && c.KEK.IsZero():
-		return key, nil, keybearer.NewError(keybearer.KeyringUnavailable, "the key-encryption key "+c.Path+" is there, but the scope keys "+ringPath+" are not").
-			WithHint("restore " + ringPath + " from a backup; to begin anew with no key, which leaves every sealed secret unreadable, remove " + c.Path)
+		return key, nil, ringMissing(c.Path)
 	case key != nil:
 		return key, newRing(), writeFile(ringPath, newRing().encode(key))
 	case text != nil && !emptyRing(text):
-		return nil, nil, keybearer.NewError(keybearer.KeyringUnavailable, "the scope keys "+ringPath+" are there, but the key-encryption key "+c.Path+" is not").
-			WithHint("restore " + c.Path + " from a backup; without it no sealed secret opens")
+		return nil, nil, kekMissing(c.Path)
 	}
 	// The ring first: if the power fails in between, an empty ring without a KEK is a beginning, a KEK without a ring a loss.
 	key = newKEK()
@@ -128,6 +129,16 @@ func load(c Config, ringPath string) (key *kek, r *ring, err error) {
 		return key, nil, err
 	}
 	return key, newRing(), nil
+}
+
+func ringMissing(path string) error {
+	return keybearer.NewError(keybearer.KeyringUnavailable, "the key-encryption key "+path+" is there, but the scope keys "+path+ringSuffix+" are not").
+		WithHint("restore " + path + ringSuffix + " from a backup; to begin anew with no key, which leaves every sealed secret unreadable, remove " + path)
+}
+
+func kekMissing(path string) error {
+	return keybearer.NewError(keybearer.KeyringUnavailable, "the scope keys "+path+ringSuffix+" are there, but the key-encryption key "+path+" is not").
+		WithHint("restore " + path + " from a backup; without it no sealed secret opens")
 }
 
 // CreateKey implements [keybearer.Keyring]. Names are letters, digits, and inner ".", "_" and "-"; anything else is

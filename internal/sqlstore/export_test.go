@@ -40,3 +40,9 @@ func (s *Store) Remark(ctx context.Context, m Mark) error {
 
 // Forget deletes some of what was spent, as it is done now and then.
 func (s *Store) Forget(now time.Time) bool { return s.forget(now) }
+
+// SQLiteSteps and PostgresSteps say what each version of the schema brings.
+var (
+	SQLiteSteps   = sqliteSteps
+	PostgresSteps = postgresSteps
+)

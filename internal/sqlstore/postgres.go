@@ -38,6 +38,8 @@ type PostgresConfig struct {
 	// Node names this process among those that share the database. It must stay the same over restarts, and no two processes may have
 	// the same: audit events and the ledger's checkpoint belong to it.
 	Node string
+	// Version is that of the binary, for whoever looks at which nodes are connected; "": it is not told.
+	Version string
 	// Poll is how often the database is asked for changes when it announces none; 0 is 300 ms.
 	Poll time.Duration
 	// Wait is how long a server that cannot be reached is waited for when the store is opened; 0: not at all.
@@ -89,7 +91,7 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (*Postgres, error) {
 		return nil, err
 	}
 	if _, ok := config.RuntimeParams["application_name"]; !ok {
-		config.RuntimeParams["application_name"] = "keybearer " + c.Node
+		config.RuntimeParams["application_name"] = nameOf(c.Node, c.Version)
 	}
 	e := newPostgresEngine(config, c.Renew)
 	if err := e.await(ctx, c.Wait, c.Logger); err != nil {

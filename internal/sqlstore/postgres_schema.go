@@ -72,8 +72,7 @@ func (e *postgresEngine) migrate(ctx context.Context) error {
 		return stalled(ctx, err)
 	}
 	if version > len(files) {
-		return keybearer.NewError(keybearer.StoreUnavailable, "the tables of the database were made by a newer version of Keybearer").
-			WithHint("install that version again, or restore the backup that was made before the upgrade")
+		return tooNew("the tables of the database were made", version, len(files))
 	}
 	if version == 0 {
 		if err := e.create(ctx, tx); err != nil {

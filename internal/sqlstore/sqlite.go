@@ -123,8 +123,7 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 		return e.explain(op, e.path, err)
 	}
 	if version > len(files) {
-		return keybearer.NewError(keybearer.StoreUnavailable, e.path+" was written by a newer version of Keybearer").
-			WithHint("install that version again, or restore the backup that was made before the upgrade")
+		return tooNew(e.path+" was written", version, len(files))
 	}
 	for version < len(files) {
 		text, err := sqliteSchema.ReadFile("schema/sqlite/" + files[version].Name())

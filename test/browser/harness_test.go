@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keybearer/keybearer/test/browser/play"
 	"github.com/keybearer/keybearer/test/harness"
 )
 
@@ -51,7 +52,7 @@ func TestABadPageIsFound(t *testing.T) {
 			location / { return 404; }
 			%s
 		}`, here, elsewhere, elsewhere.Addr(), &locations))
-	play(t, plan{Flow: "bad", URL: "http://" + here.Addr().String(), Secrets: []string{"planted-secret"}}, nil)
+	play.Play(t, play.Plan{Flow: "browser/flows/bad.mjs", URL: "http://" + here.Addr().String(), Secrets: []string{"planted-secret"}}, nil)
 }
 
 // The admin listener serves the browser, the proxy serves the app, and a flow reaches both.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keybearer/keybearer/test/browser/play"
 	"github.com/keybearer/keybearer/test/harness"
 )
 
@@ -35,11 +36,11 @@ func TestNaughtyStringsAreNothingButText(t *testing.T) {
 	w := newWorld(t)
 	w.Do(t, "", "operator", "create", "eve")
 	w.Do(t, "", "grant", "add", "docs/crm", "user:ada", "administer")
-	w.play("naughty", map[string]any{"strings": list}, map[string]call{
+	w.play("naughty", map[string]any{"strings": list}, map[string]play.Call{
 		// ask(paths) asks the proxy for each of the paths, byte for byte.
 		"ask": func(args []json.RawMessage) (any, error) {
 			var paths []string
-			if err := arguments(args, &paths); err != nil {
+			if err := play.Arguments(args, &paths); err != nil {
 				return nil, err
 			}
 			for _, path := range paths {

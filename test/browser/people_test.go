@@ -8,16 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/keybearer/keybearer/test/browser/play"
 )
 
 func TestScopesAreManagedInTheBrowser(t *testing.T) {
 	w := newWorld(t)
-	w.play("scopes", nil, map[string]call{"stall": w.stall, "resume": w.resume})
+	w.play("scopes", nil, map[string]play.Call{"stall": w.stall, "resume": w.resume})
 }
 
 func TestCallersAndOperatorsAreManagedInTheBrowser(t *testing.T) {
 	w := newWorld(t)
-	w.play("callers", nil, map[string]call{"through": through})
+	w.play("callers", nil, map[string]play.Call{"through": through})
 }
 
 // stall keeps the keyring from writing, so that long work on a scope waits; resume lets it go on.
@@ -43,7 +45,7 @@ func (w *world) ring() string { return filepath.Join(w.Home, "keyring.key.ring")
 // unless that is "". It gives the status.
 func through(args []json.RawMessage) (any, error) {
 	var line, credential, to string
-	if err := arguments(args, &line, &credential, &to); err != nil {
+	if err := play.Arguments(args, &line, &credential, &to); err != nil {
 		return nil, err
 	}
 	proxy, err := url.Parse(line[len("HTTP_PROXY="):])

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keybearer/keybearer/test/browser/play"
 	"github.com/keybearer/keybearer/test/harness"
 )
 
@@ -31,10 +32,10 @@ func TestEveryScreenIsSound(t *testing.T) {
 		if server.name == "first" {
 			given["link"] = w.Do(t, "", "operator", "setup")
 		}
-		w.play("screens", given, map[string]call{
+		w.play("screens", given, map[string]play.Call{
 			"gallery": func(args []json.RawMessage) (any, error) {
 				var screens []screen
-				if err := arguments(args, &screens); err != nil {
+				if err := play.Arguments(args, &screens); err != nil {
 					return nil, err
 				}
 				if drawn != "" {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/keybearer/keybearer/test/browser/play"
 	"github.com/keybearer/keybearer/test/harness"
 )
 
@@ -21,7 +22,7 @@ func TestWhoSignsInComesToThePageThatTheyWanted(t *testing.T) {
 					<form method="post" action="http://%[2]s/sign-out"><button>Win</button></form></html>';
 			}
 		}`, elsewhere, w.Admin))
-	w.play("sign_in", map[string]any{"elsewhere": "http://" + elsewhere.Addr().String() + "/"}, map[string]call{
+	w.play("sign_in", map[string]any{"elsewhere": "http://" + elsewhere.Addr().String() + "/"}, map[string]play.Call{
 		"restart": func([]json.RawMessage) (any, error) {
 			w.Restart(t)
 			return nil, nil

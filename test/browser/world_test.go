@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/keybearer/keybearer/test/browser/play"
 	"github.com/keybearer/keybearer/test/harness"
 )
 
@@ -38,7 +39,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // play plays a flow. Its arguments hold what is given here and ada's token. What it may ask for beside further is in calls.
-func (w *world) play(flow string, given map[string]any, further map[string]call) {
+func (w *world) play(flow string, given map[string]any, further map[string]play.Call) {
 	w.t.Helper()
 	arguments := map[string]any{"token": w.ada}
 	for name, value := range given {
@@ -48,17 +49,17 @@ func (w *world) play(flow string, given map[string]any, further map[string]call)
 	for name, fn := range further {
 		calls[name] = fn
 	}
-	play(w.t, plan{Flow: flow, URL: "http://" + w.Admin.String(), Secrets: w.Secrets, Arguments: arguments}, calls)
+	play.Play(w.t, play.Plan{Flow: "browser/flows/" + flow + ".mjs", URL: "http://" + w.Admin.String(), Secrets: w.Secrets, Arguments: arguments}, calls)
 }
 
 // calls are what every flow may ask for.
-func (w *world) calls() map[string]call {
-	return map[string]call{
+func (w *world) calls() map[string]play.Call {
+	return map[string]play.Call{
 		// cli(stdin, args) runs a command that must succeed, and gives what it prints.
 		"cli": func(args []json.RawMessage) (any, error) {
 			var stdin string
 			var command []string
-			if err := arguments(args, &stdin, &command); err != nil {
+			if err := play.Arguments(args, &stdin, &command); err != nil {
 				return nil, err
 			}
 			r := w.CLI(w.t, stdin, command...)
@@ -70,7 +71,7 @@ func (w *world) calls() map[string]call {
 		// send(request) sends through the proxy and gives {status, code, body}; see outgoing.
 		"send": func(args []json.RawMessage) (any, error) {
 			o := outgoing{Method: "POST", URL: "http://" + destination + "/", Token: w.Token}
-			if err := arguments(args, &o); err != nil {
+			if err := play.Arguments(args, &o); err != nil {
 				return nil, err
 			}
 			return w.send(o)
@@ -85,7 +86,7 @@ func (w *world) calls() map[string]call {
 				}
 				all = append(all, map[string]any{"method": a.Method, "target": a.Target, "header": header})
 			}
-			return all, arguments(args)
+			return all, play.Arguments(args)
 		},
 	}
 }

@@ -1,4 +1,5 @@
-package browser
+// Package play drives Debian's Chromium for Go tests: it starts browser.mjs, which plays one flow, and makes a test of every check in it.
+package play
 
 import (
 	"bufio"
@@ -15,14 +16,12 @@ import (
 	"github.com/keybearer/keybearer/test/harness"
 )
 
-// plan is what a flow is told before it begins.
-type plan struct {
-	Flow      string   `json:"flow"` // path of the module
-	URL       string   `json:"url"`  // of the console
-	Chromium  string   `json:"chromium"`
-	Artifacts string   `json:"artifacts"` // directory for the screenshots of what failed
-	Secrets   []string `json:"secrets"`   // what no page may show
-	Arguments any      `json:"arguments"`
+// Plan is what a flow is told before it begins.
+type Plan struct {
+	Flow      string   // the module, by its path in test/
+	URL       string   // of what is tested, without a slash at its end
+	Secrets   []string // what no page may show
+	Arguments any      // what the flow finds as browser.arguments
 }
 
 // message is what a flow says: what came of a check, or what it asks for.
@@ -46,21 +45,18 @@ type answer struct {
 	Error  *string `json:"error,omitempty"`
 }
 
-// call is something that a flow may ask for by its name.
-type call func(args []json.RawMessage) (any, error)
+// Call is something that a flow may ask for by its name.
+type Call func(args []json.RawMessage) (any, error)
 
-// play plays flows/<p.Flow>.mjs in Chromium, makes a subtest of every check in it, and answers what it asks.
-func play(t *testing.T, p plan, calls map[string]call) {
+// Play plays a flow in Chromium, makes a subtest of every check in it, and answers what it asks.
+func Play(t *testing.T, p Plan, calls map[string]Call) {
 	t.Helper()
-	var err error
-	if p.Chromium, err = exec.LookPath("chromium"); err != nil {
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
 		t.Fatalf("the browser tests need Chromium; make setup installs it: %v", err)
 	}
-	here := filepath.Join(harness.Repository(), "test", "browser")
-	p.Flow, p.Artifacts = filepath.Join(here, "flows", p.Flow+".mjs"), t.ArtifactDir()
-	if p.Secrets == nil {
-		p.Secrets = []string{}
-	}
+	tests := filepath.Join(harness.Repository(), "test")
+	here := filepath.Join(tests, "browser")
 
 	home := harness.Dir(t)
 	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(here, "browser.mjs"))
@@ -80,7 +76,10 @@ func play(t *testing.T, p plan, calls map[string]call) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tell(t, stdin, p)
+	tell(t, stdin, map[string]any{
+		"flow": filepath.Join(tests, p.Flow), "url": p.URL, "arguments": p.Arguments, "secrets": append([]string{}, p.Secrets...),
+		"chromium": chromium, "artifacts": t.ArtifactDir(),
+	})
 	checks := 0
 	lines := bufio.NewReader(stdout)
 	for {
@@ -110,7 +109,7 @@ func play(t *testing.T, p plan, calls map[string]call) {
 	}
 }
 
-func do(m message, calls map[string]call) answer {
+func do(m message, calls map[string]Call) answer {
 	a := answer{ID: m.Call.ID}
 	err := fmt.Errorf("the test offers no %q", m.Call.Name)
 	if fn, ok := calls[m.Call.Name]; ok {
@@ -133,8 +132,8 @@ func tell(t *testing.T, w io.Writer, what any) {
 	}
 }
 
-// arguments reads what a flow gave with a call into the values, in their order.
-func arguments(args []json.RawMessage, into ...any) error {
+// Arguments reads what a flow gave with a call into the values, in their order.
+func Arguments(args []json.RawMessage, into ...any) error {
 	if len(args) != len(into) {
 		return fmt.Errorf("%d arguments, not %d", len(args), len(into))
 	}
