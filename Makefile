@@ -72,4 +72,4 @@ setup: ## only install what the tests need
 	@test/setup
 
 clean: ## remove what make built
-	rm -rf bin
+	rm -rf bin dist

@@ -151,3 +151,23 @@ func TestLintianIsContent(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }
+
+// dpkg orders versions as git does: what comes before a release, the release, the commits after it.
+func TestVersionsAreOrderedAsTheyCome(t *testing.T) {
+	versions := []string{"0a1b2c3", "v1.2.3-rc.1", "v1.2.3-rc.1-4-g0a1b2c3", "v1.2.3", "v1.2.3-4-g0a1b2c3", "v1.2.3-11-g0a1b2c3-dirty", "v1.2.4"}
+	deb := func(version string) string {
+		c := exec.Command("bash", "-euc", ". packaging/version; echo $DEB_VERSION")
+		c.Dir, c.Env = harness.Repository(), append(os.Environ(), "VERSION="+version)
+		out, err := c.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	for i := range versions[1:] {
+		before, after := deb(versions[i]), deb(versions[i+1])
+		if err := exec.Command("dpkg", "--compare-versions", before, "lt", after).Run(); err != nil {
+			t.Errorf("%s (%s) is not before %s (%s)", versions[i], before, versions[i+1], after)
+		}
+	}
+}
