@@ -104,7 +104,7 @@ func (a *App) announce() {
 		add(&operators, h.base)
 	}
 	if len(apps)+len(operators) == 0 {
-		a.logger.Warn("no site has the directive keybearer: apps cannot reach this server; add one, such as: http://:9080 { bind 127.0.0.1; keybearer }")
+		a.logger.Warn("no site has the directive keybearer: apps cannot reach this server; docs/caddyfile.md has one to start from")
 	}
 	a.logger.Info("serving", "apps", apps, "operators", operators, "admin_socket", a.AdminSocket,
 		"store", a.store.CaddyModule().ID.Name(), "keyring", a.keyring.CaddyModule().ID.Name())

@@ -20,7 +20,7 @@ somewhere else. The audit log is left out too; it only grows, and an upgrade doe
 
 To restore: stop the server, put both files back in their places, remove the files that end in -wal and -shm there, start the server, and when it
 refuses a store that is older than what it has seen, keybearer anchor accept. PostgreSQL and Vault have backups of their own.`,
-		Example: "  keybearer backup /var/backups/keybearer/2026-12-01\n  keybearer backup \"$(mktemp -d)\" -o json",
+		Example: "  keybearer backup backup-2026-12-01\n  keybearer backup \"$(mktemp -d)\" -o json",
 		Args:    need("<directory>"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := c.atRest(config, adapter)
