@@ -18,19 +18,19 @@ import (
 // expiresSoon is how long before its end a credential or token is worth a warning.
 const expiresSoon = 14 * 24 * time.Hour
 
-// health is what a finding amounts to.
-type health string
+// mark is what a finding amounts to.
+type mark string
 
 const (
-	healthOK   health = "ok"
-	healthWarn health = "warning"
-	healthFail health = "failure"
+	markOK   mark = "ok"
+	markWarn mark = "warning"
+	markFail mark = "failure"
 )
 
 // finding is the result of one check of the doctor.
 type finding struct {
 	Check  string         `json:"check"`
-	Health health         `json:"health"`
+	Health mark           `json:"health"`
 	Detail string         `json:"detail"`
 	Code   keybearer.Code `json:"code,omitempty"`
 	Fix    string         `json:"fix,omitempty"`
@@ -43,11 +43,11 @@ type doctor struct {
 }
 
 func (d *doctor) ok(check, format string, args ...any) {
-	d.findings = append(d.findings, finding{Check: check, Health: healthOK, Detail: fmt.Sprintf(format, args...)})
+	d.findings = append(d.findings, finding{Check: check, Health: markOK, Detail: fmt.Sprintf(format, args...)})
 }
 
 func (d *doctor) warn(check, fix, format string, args ...any) {
-	d.findings = append(d.findings, finding{Check: check, Health: healthWarn, Detail: fmt.Sprintf(format, args...), Fix: fix})
+	d.findings = append(d.findings, finding{Check: check, Health: markWarn, Detail: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 // fail notes an error. What this operator may not ask for has not failed.
@@ -57,7 +57,7 @@ func (d *doctor) fail(check string, err error) {
 		d.warn(check, "use the admin socket, or ask an instance admin", "not looked at: %s", e.Message())
 		return
 	}
-	d.findings = append(d.findings, finding{Check: check, Health: healthFail, Detail: e.Message(), Code: e.Code, Fix: e.Advice()})
+	d.findings = append(d.findings, finding{Check: check, Health: markFail, Detail: e.Message(), Code: e.Code, Fix: e.Advice()})
 }
 
 func (c *cli) doctorCommand() *cobra.Command {
@@ -89,7 +89,7 @@ mended first, and 0 otherwise, also when it would migrate.`,
 			}
 			status := keybearer.ExitOK
 			for _, f := range d.findings {
-				if f.Health == healthFail {
+				if f.Health == markFail {
 					status = max(status, keybearer.ExitFailed)
 				}
 				if f.Code == keybearer.ServerUnreachable {
@@ -112,12 +112,12 @@ func (d *doctor) print() error {
 	return printList(d.c, d.findings, listing[finding]{
 		heads: []string{"CHECK", "HEALTH", "DETAIL"},
 		cells: func(f finding) []cell {
-			mark := map[health]cell{healthOK: good("ok"), healthWarn: odd("warning"), healthFail: bad("failure")}[f.Health]
+			sign := map[mark]cell{markOK: good("ok"), markWarn: odd("warning"), markFail: bad("failure")}[f.Health]
 			detail := f.Detail
 			if f.Fix != "" {
 				detail += "; " + f.Fix
 			}
-			return []cell{bold(f.Check), mark, plain(detail)}
+			return []cell{bold(f.Check), sign, plain(detail)}
 		},
 		name: func(f finding) string { return f.Check + " " + string(f.Health) },
 	})
@@ -201,12 +201,12 @@ func (d *doctor) socket(path string) {
 	switch {
 	case err != nil:
 		d.findings = append(d.findings, finding{
-			Check: "socket", Health: healthFail, Code: keybearer.ServerUnreachable, Detail: path + " is not there",
+			Check: "socket", Health: markFail, Code: keybearer.ServerUnreachable, Detail: path + " is not there",
 			Fix: "start the server with keybearer run, or set KEYBEARER_HOME or KEYBEARER_ADDR",
 		})
 	case info.Mode().Type() != fs.ModeSocket:
 		d.findings = append(d.findings, finding{
-			Check: "socket", Health: healthFail, Detail: path + " is no socket", Fix: "move it away and start the server again",
+			Check: "socket", Health: markFail, Detail: path + " is no socket", Fix: "move it away and start the server again",
 		})
 	case info.Mode().Perm()&0o077 != 0:
 		d.warn("socket", "chmod 600 "+path, "others may open %s (mode %04o)", path, info.Mode().Perm())

@@ -8,7 +8,7 @@ import (
 
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/internal/admin"
-	probes "github.com/keybearer/keybearer/internal/health"
+	"github.com/keybearer/keybearer/internal/health"
 )
 
 // healthTime is how long the server may take: a probe that waits longer says nothing that a failed one does not.
@@ -50,10 +50,10 @@ func (c *cli) tellHealth(ctx context.Context, client *admin.Client, live bool) e
 	if err != nil {
 		return err
 	}
-	word := map[probes.Status]func(string) cell{probes.Ready: good, probes.Degraded: odd, probes.Unavailable: bad}
+	word := map[health.Status]func(string) cell{health.Ready: good, health.Degraded: odd, health.Unavailable: bad}
 	fields := []field{row("status", word[report.Status](string(report.Status)))}
 	for _, p := range report.Parts {
-		if p.Status == probes.Ready {
+		if p.Status == health.Ready {
 			fields = append(fields, row(p.Name, good("ok")))
 			continue
 		}
@@ -66,7 +66,7 @@ func (c *cli) tellHealth(ctx context.Context, client *admin.Client, live bool) e
 	if err := printItem(c, report, string(report.Status), fields); err != nil {
 		return err
 	}
-	if report.Status == probes.Unavailable {
+	if report.Status == health.Unavailable {
 		return &exitError{status: keybearer.ExitFailed}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/keybearer/keybearer"
 	"github.com/keybearer/keybearer/caddymodule"
 	"github.com/keybearer/keybearer/internal/admin"
-	probes "github.com/keybearer/keybearer/internal/health"
+	"github.com/keybearer/keybearer/internal/health"
 	"github.com/keybearer/keybearer/internal/manifest"
 )
 
@@ -65,7 +65,7 @@ var documents = []struct {
 	{"attention", one[admin.Attention]()},
 	{"audit tail, show, export", linesOf[keybearer.Event]()},
 	{"whoami", one[admin.Whoami]()},
-	{"health", one[probes.Report]()},
+	{"health", one[health.Report]()},
 	{"doctor", listOf[finding]()},
 	{"apply", listOf[manifest.Change]()},
 	{"migrate keyring", one[admin.KeyMigration]()},
