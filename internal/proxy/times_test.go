@@ -149,7 +149,7 @@ func TestATracedRequestHasSpans(t *testing.T) {
 			var about []string
 			for _, a := range s.Attributes {
 				if key := string(a.Key); key != "keybearer.request_id" && key != "server.port" && key != "keybearer.rule" {
-					about = append(about, key+"="+a.Value.Emit())
+					about = append(about, key+"="+a.Value.String())
 				}
 			}
 			slices.Sort(about)
@@ -211,7 +211,7 @@ func TestATracedWebSocketIsTold(t *testing.T) {
 	var about []string
 	for _, span := range exporter.GetSpans() {
 		for _, a := range span.Attributes {
-			about = append(about, span.Name+" "+string(a.Key)+"="+a.Value.Emit())
+			about = append(about, span.Name+" "+string(a.Key)+"="+a.Value.String())
 		}
 	}
 	for _, want := range []string{"outbound keybearer.request_id=" + s.resp.Header.Get("Keybearer-Request-Id"), "outbound keybearer.credential=crm"} {
