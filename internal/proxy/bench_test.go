@@ -9,8 +9,8 @@ import (
 )
 
 // benchLab is a lab for benchmarks: the audit log is written for real.
-func benchLab(b *testing.B) (*lab, *Call) {
-	l := newLab(b)
+func benchLab(b *testing.B, options ...labOption) (*lab, *Call) {
+	l := newLab(b, options...)
 	l.credential("crm", l.bearer(), "s3cret-token")
 	call := &Call{
 		Method: "POST", Target: l.plain() + "/hook?x=1", Host: "api.example.com", Route: &Route{},
@@ -27,8 +27,13 @@ func benchLab(b *testing.B) (*lab, *Call) {
 }
 
 // BenchmarkGate is the whole decision on a hit, with intent and outcome in the audit log, without sending.
-func BenchmarkGate(b *testing.B) {
-	l, call := benchLab(b)
+func BenchmarkGate(b *testing.B) { benchGate(b) }
+
+// BenchmarkGateUnmetered is the same without metrics: what is left is what they cost.
+func BenchmarkGateUnmetered(b *testing.B) { benchGate(b, metered(nil)) }
+
+func benchGate(b *testing.B, options ...labOption) {
+	l, call := benchLab(b, options...)
 	ctx := context.Background()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
