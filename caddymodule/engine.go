@@ -308,7 +308,8 @@ func openEngine(a *App) (_ *engine, err error) {
 	}
 	e.add(e.proxy.Close)
 	e.checkHealth(a)
-	go e.health.Report(context.Background()) // so that it knows what works before anybody asks
+	e.add(e.health.Close)
+	go e.health.Report() // so that it knows what works before anybody asks
 	e.tellMeter()
 	return e, nil
 }

@@ -46,9 +46,9 @@ func (a *App) keyringGrace(err error) time.Duration {
 }
 
 // working returns whether each part works.
-func (e *engine) working(ctx context.Context) map[string]bool {
+func (e *engine) working(context.Context) map[string]bool {
 	parts := map[string]bool{}
-	for _, p := range e.health.Report(ctx).Parts {
+	for _, p := range e.health.Report().Parts {
 		parts[p.Name] = p.Status == health.Ready
 	}
 	return parts

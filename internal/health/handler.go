@@ -23,7 +23,7 @@ func (c *Checker) Handler(next http.Handler) http.Handler {
 		}
 		report := Report{Status: Ready, Parts: []Part{}}
 		if r.URL.Path != Live {
-			report = c.Report(r.Context())
+			report = c.Report()
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")

@@ -58,6 +58,8 @@ const (
 type Checker struct {
 	checks []Check
 	now    func() time.Time
+	open   context.Context // ends with Close
+	shut   context.CancelFunc
 
 	mu    sync.Mutex // held while the parts are asked: who comes meanwhile gets the same answer
 	last  Report
@@ -68,17 +70,31 @@ type Checker struct {
 
 // New returns a Checker of these parts.
 func New(checks ...Check) *Checker {
-	return &Checker{checks: checks, now: time.Now, since: map[string]time.Time{}, known: map[string]bool{}}
+	c := &Checker{checks: checks, now: time.Now, since: map[string]time.Time{}, known: map[string]bool{}}
+	c.open, c.shut = context.WithCancel(context.Background())
+	return c
 }
 
-// Report asks all parts side by side, or returns what they said within the last second.
-func (c *Checker) Report(ctx context.Context) Report {
+// Close ends the questions that are under way. When it has returned no part is asked any more, and every report says unavailable.
+func (c *Checker) Close() error {
+	c.shut()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return nil
+}
+
+// Report asks all parts side by side, or returns what they said within the last second. The answer is for all who ask at the time, so that it does not
+// depend on one of them staying.
+func (c *Checker) Report() Report {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open.Err() != nil {
+		return Report{Status: Unavailable, Parts: []Part{}}
+	}
 	if !c.at.IsZero() && c.now().Sub(c.at) < keepTime {
 		return c.last
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	ctx, cancel := context.WithTimeout(c.open, askTime)
 	defer cancel()
 	errs := make([]error, len(c.checks))
 	var asking sync.WaitGroup

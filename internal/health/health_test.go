@@ -35,7 +35,7 @@ func newWard() *ward {
 
 func (w *ward) after(d time.Duration) Status {
 	w.at = w.at.Add(d)
-	return w.Report(context.Background()).Status
+	return w.Report().Status
 }
 
 func TestAServerIsReadyDegradedOrUnavailable(t *testing.T) {
@@ -156,14 +156,12 @@ func TestManyProbesAskOnce(t *testing.T) {
 			return nil
 		}},
 	)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // who asked has left: the answer is for the others, too
 	var all sync.WaitGroup
 	at := time.Now()
 	c.now = func() time.Time { return at }
 	for range 50 {
 		all.Go(func() {
-			if got := c.Report(ctx).Status; got != Ready {
+			if got := c.Report().Status; got != Ready {
 				t.Errorf("%s", got)
 			}
 		})
@@ -171,5 +169,23 @@ func TestManyProbesAskOnce(t *testing.T) {
 	all.Wait()
 	if n := asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+// Nothing is asked of parts that are being closed.
+func TestAClosedCheckerAsksNobody(t *testing.T) {
+	asked := make(chan struct{}, 9)
+	c := New(Check{Part: "a", Ask: func(ctx context.Context) error {
+		asked <- struct{}{}
+		<-ctx.Done() // a part that hangs
+		return ctx.Err()
+	}})
+	reported := make(chan struct{})
+	go func() { c.Report(); close(reported) }()
+	<-asked
+	_ = c.Close() // does not wait for the time that a part may take
+	<-reported
+	if got := c.Report(); got.Status != Unavailable || len(asked) != 0 {
+		t.Errorf("after Close: %s, asked %d times more", got.Status, len(asked))
 	}
 }

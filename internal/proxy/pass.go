@@ -127,6 +127,6 @@ func (p *Pass) finish(decision string, r Result) {
 	if r.Err != nil {
 		e.Code = r.Err.Code
 	}
-	p.gate.auditor.Post(e)
 	p.measure()
+	p.gate.auditor.Post(e)
 }
