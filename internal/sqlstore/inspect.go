@@ -83,8 +83,9 @@ func (i *Inspection) look(ctx context.Context, db source, steps []string) error 
 	})
 }
 
-func each(ctx context.Context, db querier, text string, scan func(*sql.Rows) error) error {
-	rows, err := db.QueryContext(ctx, text)
+// each calls scan for every row of a query.
+func each(ctx context.Context, db querier, text string, scan func(*sql.Rows) error, args ...any) error {
+	rows, err := db.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
 	}

@@ -193,17 +193,7 @@ func (t *transaction) each(text string, args []any, scan func(*sql.Rows) error) 
 	if t.bind != nil {
 		text = t.bind(text)
 	}
-	rows, err := t.tx.QueryContext(t.ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return each(t.ctx, t.tx, text, scan, args...)
 }
 
 func (t *transaction) row(text string, args []any, dest ...any) error {
